@@ -1,0 +1,224 @@
+"""The files of a ticket: named tensors beside one json, written atomically and refused when a byte has changed.
+
+Nothing here knows what a ticket means; `common.ticket` does. The json is written last and holds the sha256 of every
+tensor file and of itself, so that a folder either reads back whole or raises `TicketError`. Nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import struct
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NoReturn
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from common.packing import raw_bytes
+
+__all__ = ["FORMAT", "KIND", "MANIFEST", "TicketError", "layout", "plain", "read", "refuse", "sha256", "write"]
+
+KIND = "lottery-ticket"
+FORMAT = 1
+MANIFEST = "ticket.json"
+_DTYPES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.float8_e4m3fn: "F8_E4M3",
+    torch.float8_e5m2: "F8_E5M2",
+    torch.complex64: "C64",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+
+
+class TicketError(ValueError):
+    """A ticket that cannot be written, read or applied as it stands; the message says what to do."""
+
+
+def refuse(where: object, found: str, expected: str, todo: str) -> NoReturn:
+    """Raise a `TicketError` that names the place, what was found, what was expected and the next step."""
+    raise TicketError(f"{where}: found {found}; expected {expected}. {todo}")
+
+
+def plain(value: Any) -> Any:
+    """A value as json gives it back (tuples become lists), so that two of them compare.
+
+    >>> plain({"size": (2, 3)})
+    {'size': [2, 3]}
+    """
+    return json.loads(json.dumps(value))
+
+
+def layout(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> list[memoryview]:
+    """The bytes of a safetensors file, as buffers to write or hash one after the other.
+
+    The same tensors and metadata give the same bytes in every release, so that their hash names a ticket.
+
+    Args:
+        tensors: name to a tensor of any shape; tensors that share memory are written twice.
+        metadata: name to plain json, kept in the file's header.
+
+    Raises:
+        TicketError: a type of number that safetensors does not have.
+
+    >>> header, values = layout({"w": torch.tensor([1, 2], dtype=torch.uint8)}, {})
+    >>> header[8:].tobytes()
+    b'{"__metadata__":{},"w":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}} '
+    """
+    header: dict[str, Any] = {
+        "__metadata__": {key: json.dumps(value, sort_keys=True) for key, value in metadata.items()}
+    }
+    buffers: list[memoryview] = []
+    offset = 0
+    for name, tensor in sorted(tensors.items(), key=lambda item: (-item[1].element_size(), item[0])):
+        if tensor.dtype not in _DTYPES:
+            refuse(name, str(tensor.dtype), "a type that safetensors has", "Convert the tensor before saving.")
+        buffers.append(raw_bytes(tensor))
+        end = offset + tensor.numel() * tensor.element_size()
+        header[name] = {"dtype": _DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [offset, end]}
+        offset = end
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return [memoryview(struct.pack("<Q", len(text)) + text), *buffers]
+
+
+def sha256(buffers: Iterable[memoryview]) -> str:
+    """The sha256 of buffers as if they were one.
+
+    >>> sha256([memoryview(b"a"), memoryview(b"b")]) == sha256([memoryview(b"ab")])
+    True
+    """
+    digest = hashlib.sha256()
+    for buffer in buffers:
+        digest.update(buffer)
+    return digest.hexdigest()
+
+
+def write(
+    folder: Path,
+    files: Mapping[str, list[memoryview]],
+    body: Callable[[Mapping[str, str]], Mapping[str, Any]],
+    optional: str,
+) -> None:
+    """Write tensor files and then the json that vouches for them, each through a temporary file.
+
+    Args:
+        folder: created if need be; an older ticket in it is replaced only once everything new is written.
+        files: file name to its `layout`.
+        body: from the sha256 of each file to the json's content.
+        optional: a file name that is removed when it is not among the files (left over from an older ticket).
+
+    Raises:
+        TicketError: the folder cannot be written, or the content is no plain json; an older ticket stays as it was.
+    """
+    token = uuid.uuid4().hex[:8]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        records = {name: _stage(folder / f".{name}.{token}", buffers) for name, buffers in files.items()}
+        content = body({name: record["sha256"] for name, record in records.items()})
+        sealed = _sealed({"kind": KIND, "version": FORMAT, **content, "files": records})
+        (folder / f".{MANIFEST}.{token}").write_text(sealed, encoding="utf-8")
+        for name in (*files, MANIFEST):
+            os.replace(folder / f".{name}.{token}", folder / name)  # noqa: PTH105 - the one atomic call, easy to find
+        if optional not in files:
+            (folder / optional).unlink(missing_ok=True)
+    except OSError as error:
+        found = f"{type(error).__name__} ({error.strerror or error})"
+        refuse(folder, found, "a folder that can be written", "Check its permissions and the free space.")
+    finally:
+        for name in (*files, MANIFEST):
+            _discard(folder / f".{name}.{token}")
+
+
+def read(folder: Path) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
+    """The checked json of a ticket's folder and the tensors of every file it names (mapped, not copied).
+
+    Raises:
+        TicketError: something is missing, cut short, altered, of another version, or no ticket.
+    """
+    body = _manifest(folder)
+    return body, {name: _tensors(folder / name, record) for name, record in body["files"].items()}
+
+
+def _stage(path: Path, buffers: list[memoryview]) -> dict[str, Any]:
+    with ThreadPoolExecutor(1) as pool, path.open("wb", buffering=0) as file:
+        digest = pool.submit(sha256, buffers)  # hashing and writing both release the interpreter lock
+        for buffer in buffers:
+            while buffer:
+                buffer = buffer[file.write(buffer) :]
+        return {"sha256": digest.result(), "bytes": path.stat().st_size}
+
+
+def _sealed(body: dict[str, Any]) -> str:
+    try:
+        body = plain(body)
+    except (TypeError, ValueError) as error:
+        raise TicketError(
+            f"a ticket's recipe, metrics, seeds, references and graph must be plain json: {error}. Convert tensors "
+            "with .item() or .tolist(); nothing was replaced."
+        ) from None
+    return json.dumps(body | {"checksum": _checksum(body)}, indent=1) + "\n"
+
+
+def _checksum(body: Mapping[str, Any]) -> str:
+    rest = {key: value for key, value in body.items() if key != "checksum"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    path = folder / MANIFEST
+    if not folder.is_dir():
+        refuse(folder, "no such folder", "the folder of a saved ticket", "Check the path.")
+    if not path.is_file():
+        refuse(folder, f"no {MANIFEST}", "the folder of a saved ticket", "Check the path, or save the ticket again.")
+    restore = "Nothing was loaded; restore the folder from a copy, or save the ticket again."
+    try:
+        body = json.loads(path.read_bytes())
+    except ValueError as error:
+        refuse(path, f"a file that is no json ({error})", "the json of a saved ticket", restore)
+    if not isinstance(body, dict) or body.get("kind") != KIND:
+        kind = body.get("kind") if isinstance(body, dict) else type(body).__name__
+        refuse(path, f"kind {kind!r}", f"kind {KIND!r}", "This is not a ticket; check the path.")
+    if body.get("version") != FORMAT:
+        refuse(path, f"format version {body.get('version')!r}", f"version {FORMAT}",
+               "Load it with the lottery-tickets release that wrote it, or upgrade this one.")  # fmt: skip
+    if body.get("checksum") != (wanted := _checksum(body)):
+        refuse(path, f"checksum {body.get('checksum')!r}", f"{wanted!r} for its content", f"It was altered. {restore}")
+    return body
+
+
+def _tensors(path: Path, record: Mapping[str, Any]) -> dict[str, Tensor]:
+    restore = "Nothing was loaded; restore the folder from a copy, or save the ticket again."
+    if not path.is_file():
+        refuse(path, "no such file", f"{record['bytes']} bytes that {MANIFEST} names", restore)
+    if (size := path.stat().st_size) != record["bytes"]:
+        refuse(path, f"{size} bytes", f"{record['bytes']}", f"The file was cut short or replaced. {restore}")
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != record["sha256"]:
+        refuse(path, f"sha256 {digest[:12]}...", f"{record['sha256'][:12]}...", f"Bytes were altered. {restore}")
+    try:
+        return safetensors.torch.load_file(path)
+    except SafetensorError as error:
+        refuse(path, f"a file that is no safetensors ({error})", "the tensors of a ticket", restore)
+
+
+def _discard(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        return

@@ -1,0 +1,36 @@
+"""The command `glt`: find, eval, data, doctor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from common.runs.cli import Command
+from common.runs.cli import main as run
+
+__all__ = ["COMMANDS", "main"]
+
+COMMANDS = (
+    Command(
+        "find",
+        "Find a graph lottery ticket, check it against its controls, save it and write a report.",
+        "glt.config:Find",
+        "glt.find:run",
+        "dataset",
+    ),
+    Command(
+        "eval",
+        "Retrain a ticket from its rewound weights, beside dense, random and re-initialised controls.",
+        "glt.config:Eval",
+        "glt.evaluate:run",
+        "ticket",
+    ),
+    Command(
+        "data", "Show which data sets are at hand, or what one holds.", "glt.config:Inspect", "glt.inspect:data", "dataset"
+    ),
+    Command("doctor", "Check the installation.", "glt.config:Doctor", "glt.inspect:doctor"),
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `glt` with the given words, or those of the process; returns the exit code."""
+    return run("glt", COMMANDS, argv, about="Graph lottery tickets: find, check, keep.")

@@ -1,0 +1,183 @@
+"""What a user may set, as dataclasses without heavy imports, so that `glt --help` answers at once.
+
+A value of None means "as published for this data set" (`preset`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, replace
+from typing import Literal
+
+__all__ = ["UGS", "Doctor", "Eval", "Find", "Inspect", "Network", "Training", "preset"]
+
+
+@dataclass(frozen=True)
+class Network:
+    """Widths and depth of the graph neural network."""
+
+    hidden: int | None = None
+    """Width of the hidden layers; 512 as published, 128 on digits."""
+    depth: int = 2
+    """Number of graph convolutions."""
+    dropout: float = 0.5
+    """Probability of dropping a hidden unit while training."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """How dense network, tickets and controls are trained: Adam, full batch, the epoch of best validation accuracy."""
+
+    epochs: int = 200
+    """Epochs of every training."""
+    lr: float | None = None
+    """Learning rate; 8e-3 on Cora and digits, 1e-2 on CiteSeer and PubMed."""
+    weight_decay: float | None = None
+    """Weight decay; 8e-5 on Cora and digits, 5e-4 on CiteSeer and PubMed."""
+
+
+@dataclass(frozen=True)
+class UGS:
+    """Search of UGS (Chen et al., ICML 2021); defaults are those of the published code."""
+
+    epochs: int = 200
+    """Epochs in which masks and weights train together."""
+    l1_edges: float | None = None
+    """L1 on the edge mask; 1e-2, on PubMed 1e-6."""
+    l1_weights: float | None = None
+    """L1 on the weight masks; 1e-2, on PubMed 1e-3."""
+    l1: Literal["subgradient", "loss"] = "subgradient"
+    """Add the L1 term's sub-gradient after the backward pass (published code) or the term to the loss (paper)."""
+    decay_masks: bool = True
+    """Let weight decay act on the masks too (published code; the paper has none)."""
+    noise: float = 1e-5
+    """Masks start at 1 plus uniform noise of this size."""
+    mask_at: Literal["best", "last"] = "best"
+    """Take the masks of the epoch of best validation accuracy (published code) or of the last epoch."""
+    exact_rng: bool = False
+    """Draw all noise in the published code's order, to repeat it digit by digit; needs nodes x nodes numbers once."""
+
+
+@dataclass(frozen=True)
+class Find:
+    """Find a graph lottery ticket, check it against its controls, save it and write a report."""
+
+    dataset: str = "digits"
+    """digits (embedded), cora, citeseer, pubmed, or the path of an .npz."""
+    method: str = "ugs"
+    """Search method: ugs or random."""
+    model: str = "gcn"
+    """Graph neural network: gcn."""
+    edges_density: float | None = None
+    """Share of edges to keep after the last round; 0.95 to the power of rounds if not given."""
+    weights_density: float | None = None
+    """Share of weights to keep after the last round; 0.8 to the power of rounds if not given."""
+    rounds: int | None = None
+    """Rounds of the ladder, in equal ratios; 20 as published, 8 on digits."""
+    seeds: int = 3
+    """How many seeds, each with its own initial weights; intervals are over them."""
+    first_seed: int = 0
+    """The first seed; the others count up."""
+    symmetric: bool = True
+    """Both directions of an undirected edge live or die together; false prunes them apart, as the published code."""
+    network: Network = field(default_factory=Network)
+    """The network."""
+    training: Training = field(default_factory=Training)
+    """Its training."""
+    ugs: UGS = field(default_factory=UGS)
+    """The search of method ugs."""
+    data_root: str | None = None
+    """Folder of data sets, before GLT_DATA and the cache."""
+    out: str = "runs"
+    """Folder of run folders."""
+    name: str | None = None
+    """Name of the run folder; a hash of the settings if not given."""
+    fresh: bool = False
+    """Start over instead of continuing."""
+    jobs: int | None = None
+    """Seeds that run at once, each in a process; as many as cores if not given."""
+    json: bool = False
+    """Print one JSON object on standard output."""
+    quiet: bool = False
+    """No progress lines."""
+
+
+@dataclass(frozen=True)
+class Eval:
+    """Retrain a ticket from its rewound weights, with dense, random and re-initialised controls."""
+
+    ticket: str = ""
+    """Folder of the ticket (ticket.json and ticket.safetensors)."""
+    dataset: str | None = None
+    """Data set, if not the ticket's own; its graph must be the same."""
+    seeds: int = 3
+    """Trainings a row; they differ in dropout and, for the controls, in the drawn masks and weights."""
+    data_root: str | None = None
+    """Folder of data sets, before GLT_DATA and the cache."""
+    json: bool = False
+    """Print one JSON object on standard output."""
+    quiet: bool = False
+    """No progress lines."""
+
+
+@dataclass(frozen=True)
+class Inspect:
+    """Show what a data set holds, or which are at hand."""
+
+    dataset: str | None = None
+    """Data set to describe; all known ones if not given."""
+    data_root: str | None = None
+    """Folder of data sets, before GLT_DATA and the cache."""
+    json: bool = False
+    """Print one JSON object on standard output."""
+
+
+@dataclass(frozen=True)
+class Doctor:
+    """Check the installation."""
+
+    json: bool = False
+    """Print one JSON object on standard output."""
+
+
+@dataclass(frozen=True)
+class _Preset:
+    hidden: int = 512
+    rounds: int = 20
+    lr: float = 8e-3
+    weight_decay: float = 8e-5
+    l1_edges: float = 1e-2
+    l1_weights: float = 1e-2
+
+
+_PRESETS = {
+    "digits": _Preset(hidden=128, rounds=8),
+    "citeseer": _Preset(lr=1e-2, weight_decay=5e-4),
+    "pubmed": _Preset(lr=1e-2, weight_decay=5e-4, l1_edges=1e-6, l1_weights=1e-3),
+}
+
+
+def preset(config: Find) -> Find:
+    """Fill every None with the data set's published value (Cora's where none is published).
+
+    >>> preset(Find("pubmed")).training.lr, preset(Find(rounds=2)).edges_density
+    (0.01, 0.9025)
+    """
+    known = _PRESETS.get(config.dataset.lower(), _Preset())
+    values = {f.name: getattr(known, f.name) for f in fields(known)}
+
+    def filled(part: object) -> dict[str, object]:
+        return {k: v for k, v in values.items() if hasattr(part, k) and getattr(part, k) is None}
+
+    config = replace(
+        config,
+        network=replace(config.network, **filled(config.network)),
+        training=replace(config.training, **filled(config.training)),
+        ugs=replace(config.ugs, **filled(config.ugs)),
+        **filled(config),
+    )
+    rounds = config.rounds or 0
+    if config.edges_density is None:
+        config = replace(config, edges_density=0.95**rounds)
+    if config.weights_density is None:
+        config = replace(config, weights_density=0.8**rounds)
+    return config

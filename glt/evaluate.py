@@ -1,0 +1,108 @@
+"""`glt eval`: retrain a saved ticket from its rewound weights, beside its controls, on this machine."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from common.runs.errors import UsageError
+from common.runs.manifest import peak_rss_mb
+from common.runs.progress import Console
+from common.runs.stats import estimate, is_winning
+from common.ticket import Ticket, TicketError
+from glt.config import Eval, Find, preset
+from glt.data import Graph, load
+from glt.ladder import EDGES, WEIGHTS, build, control_tickets, retrain
+from glt.summary import Level, verdict
+from glt.tasks import NodeClassification
+
+__all__ = ["recipe_config", "run"]
+
+
+def run(config: Eval, console: Console) -> dict[str, Any]:
+    """Dense, ticket, random and re-initialised trainings of a saved ticket, `config.seeds` of each.
+
+    The ticket starts from its stored weights every time; dense starts from each seed's own initial weights, and the
+    random and re-initialised controls are drawn anew for each seed.
+
+    Raises:
+        TicketError: the ticket is damaged, or belongs to another graph or model.
+        MissingData: its data set is not at hand.
+    """
+    if not config.ticket:
+        raise UsageError("name the folder of a ticket, as in: glt eval runs/0123456789ab/ticket")
+    if config.seeds < 1:
+        raise UsageError(f"--seeds must be at least 1; found {config.seeds}")
+    started = time.perf_counter()
+    ticket = Ticket.load(config.ticket)
+    found = recipe_config(ticket, Path(config.ticket))
+    found = replace(found, dataset=config.dataset or found.dataset)
+    graph = load(found.dataset, config.data_root)
+    own = int(ticket.recipe.get("seed", 0))
+    model = build(graph, found, own)
+    fingerprint = model.edges.fingerprint()
+    if fingerprint != ticket.graph:
+        raise TicketError(
+            f"a ticket for another graph: found {fingerprint}, expected {ticket.graph}. Name the data set that the "
+            f"ticket was found on ({ticket.recipe['find']['dataset']})."
+        )
+    accuracy: dict[str, list[float]] = {"dense": [], "ticket": [], "random": [], "reinit": []}
+    for number, seed in enumerate(range(own, own + config.seeds), 1):
+        row = _row(ticket, graph, found, seed)
+        for name, value in row.items():
+            accuracy[name].append(value)
+        console.round(number, config.seeds, {name: f"{value:.1%}" for name, value in row.items()}, what="seed")
+    estimates = {name: estimate(values) for name, values in accuracy.items()}
+    edges = model.edges.count(ticket.masks[EDGES])
+    masks = ticket.masks.only(WEIGHTS)
+    counts = {
+        "edges": {**edges, "density": edges["kept"] / edges["total"] if edges["total"] else 1.0},
+        "weights": {"total": masks.total, "kept": masks.kept, "density": masks.density},
+    }
+    winning = is_winning(estimates["ticket"], estimates["dense"])
+    console.line(verdict(Level(0, counts, estimates, {}, winning)))
+    return {
+        "ticket": str(config.ticket),
+        "dataset": graph.name,
+        "method": found.method,
+        "model": found.model,
+        **counts,
+        "accuracy": {n: {"mean": e.mean, "ci95": e.ci95, "n": e.n} for n, e in estimates.items()},
+        "winning": winning,
+        "seconds": round(time.perf_counter() - started, 3),
+        "peak_rss_mb": round(peak_rss_mb(), 1),
+    }
+
+
+def recipe_config(ticket: Ticket, folder: Path) -> Find:
+    """The settings a ticket of `glt find` was made with, from its recipe.
+
+    Raises:
+        TicketError: the ticket was not made by `glt find`.
+    """
+    stored = ticket.recipe.get("find")
+    if not isinstance(stored, dict):
+        raise TicketError(
+            f"{folder} holds a ticket whose recipe has no settings of `glt find`; evaluate it from Python with "
+            "glt.ladder.retrain"
+        )
+    return preset(_from_dict(Find(), stored))
+
+
+def _from_dict(config: Any, values: dict[str, Any]) -> Any:
+    known = {}
+    for field in fields(config):
+        if field.name in values:
+            now = getattr(config, field.name)
+            value = values[field.name]
+            known[field.name] = _from_dict(now, value) if is_dataclass(now) else value
+    return replace(config, **known)
+
+
+def _row(ticket: Ticket, graph: Graph, config: Find, seed: int) -> dict[str, float]:
+    task = NodeClassification(graph)
+    dense = Ticket(type(ticket.masks)(), build(graph, config, seed).state_dict(), graph=ticket.graph)
+    rows = {"dense": dense, "ticket": ticket, **control_tickets(ticket, graph, config, seed)}
+    return {name: retrain(one, graph, config, seed, task)["test"] for name, one in rows.items()}

@@ -1,0 +1,134 @@
+r"""UGS, unified GNN sparsification (Chen et al., "A Unified Lottery Ticket Hypothesis for GNNs", ICML 2021).
+
+A round trains weights and soft masks together from the rewound weights,
+$\min\; CE(f(\{m_g \odot A, X\}, m_\theta \odot W)) + \lambda_g \|m_g\|_1 + \lambda_\theta \|m_\theta\|_1$,
+and scores every live edge and weight by its mask's size. The ladder, the exact counts and the rewinding are the
+engine's. Where the published code departs from its paper, `glt.config.UGS` names the choice and defaults to the code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from common.apply import gated
+from common.gates import Soft
+from common.masks import Masks
+from common.scores import Objective, Scorer
+from common.ticket import Ticket
+from glt.config import UGS, Training
+from glt.models import GraphModel
+from glt.tasks import NodeClassification
+from glt.training import adam, seeded
+
+__all__ = ["REFERENCE", "Search", "scorer", "search"]
+
+REFERENCE = "Chen et al., A Unified Lottery Ticket Hypothesis for Graph Neural Networks, ICML 2021"
+
+
+@dataclass
+class Search:
+    """What a round of mask training leaves: scores by name, the epoch they are from, accuracies of every epoch."""
+
+    scores: dict[str, Tensor] = field(default_factory=dict)
+    epoch: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+def search(
+    model: GraphModel, masks: Masks, task: NodeClassification, training: Training, ugs: UGS, seed: int
+) -> Search:
+    """Train masks and weights together, from the model's weights, and score by the masks' sizes.
+
+    Args:
+        model: holds the rewound weights; its weights are trained in place.
+        masks: what is still alive, `edges.weight` among them.
+        task: objective and metric; only its validation nodes choose the epoch.
+        training: learning rate and weight decay.
+        ugs: the method's settings, filled by `glt.config.preset`.
+        seed: of noise and dropout; the published code sets the same one in every round.
+    """
+    result = Search()
+    with seeded(seed):
+        uniform = _noise(model, masks, exact=ugs.exact_rng)
+        gates = {name: partial(Soft, noise=ugs.noise, uniform=uniform[name]) for name in masks}
+        with gated(model, masks, gates) as soft:
+            values = {name: next(iter(soft[name].parameters())) for name in masks}
+            l1 = {n: _set(ugs.l1_edges if n == "edges.weight" else ugs.l1_weights) for n in masks}
+            optimizer = _optimizer(model, values, training, decay_masks=ugs.decay_masks)
+            for epoch in range(1, ugs.epochs + 1):
+                _step(model, task, optimizer, values, l1, in_loss=ugs.l1 == "loss")
+                result.history.append(task.evaluate(model))
+                best = max(h["val"] for h in result.history[:-1]) if epoch > 1 else -1.0
+                if ugs.mask_at == "last" or result.history[-1]["val"] > best:
+                    result.epoch = epoch
+                    result.scores = {name: score.clone() for name, score in soft.scores().items()}
+    return result
+
+
+def scorer(task: NodeClassification, ticket: Ticket, training: Training, ugs: UGS, seed: int) -> Scorer:
+    """The engine's scorer for the round after `ticket`: restores its rewound weights and runs `search`."""
+
+    def score(model: nn.Module, params: Mapping[str, Tensor], objective: Objective | None = None) -> dict[str, Tensor]:
+        del objective  # the task is the objective
+        if not isinstance(model, GraphModel):
+            raise TypeError(f"UGS scores a GraphModel, which knows its edges; found a {type(model).__name__}")
+        ticket.apply(model)
+        found = search(model, ticket.masks, task, training, ugs, seed).scores
+        return {name: found[name] for name in params}
+
+    score.reference = REFERENCE  # type: ignore[attr-defined]
+    return score
+
+
+def _noise(model: GraphModel, masks: Masks, *, exact: bool) -> dict[str, Tensor]:
+    uniform = {}
+    for name, mask in masks.items():
+        if exact and name == "edges.weight":
+            source, target = model.edges.edge_index
+            nodes = model.edges.num_nodes
+            uniform[name] = torch.rand(nodes, nodes)[source.cpu(), target.cpu()].to(mask.device)
+        else:
+            uniform[name] = torch.rand(mask.shape).to(mask.device)
+    return uniform
+
+
+def _set(value: float | None) -> float:
+    if value is None:
+        raise ValueError("ugs.l1_edges and ugs.l1_weights are not set; call glt.config.preset() first")
+    return value
+
+
+def _optimizer(
+    model: nn.Module, values: Mapping[str, Tensor], training: Training, *, decay_masks: bool
+) -> torch.optim.Optimizer:
+    soft = {id(v) for v in values.values()}
+    weights = [p for p in model.parameters() if p.requires_grad and id(p) not in soft]
+    decay = {} if decay_masks else {"weight_decay": 0.0}
+    return adam([{"params": list(values.values()), **decay}, {"params": weights}], training)
+
+
+def _step(
+    model: nn.Module,
+    task: NodeClassification,
+    optimizer: torch.optim.Optimizer,
+    values: Mapping[str, Tensor],
+    l1: Mapping[str, float],
+    *,
+    in_loss: bool,
+) -> None:
+    model.train()
+    optimizer.zero_grad()
+    loss = task.loss(model)
+    if in_loss:
+        loss = loss + sum(l1[name] * value.abs().sum() for name, value in values.items())
+    loss.backward()  # type: ignore[no-untyped-call]
+    if not in_loss:
+        for name, value in values.items():
+            if value.grad is not None:
+                value.grad.add_(value.detach().sign(), alpha=l1[name])
+    optimizer.step()

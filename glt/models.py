@@ -1,0 +1,103 @@
+"""Graph neural networks of any depth, and the module that joins one to its graph.
+
+A `GraphModel` is an ordinary module with two children, so one mask dictionary can name both: `edges.weight` and the
+network's `net.convs.0.lin.weight`, ... To add a network: one class whose `forward(x, adjacency)` uses layers of
+`glt.convs`, and its line in `NETWORKS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from glt.adjacency import Adjacency, Features
+from glt.convs import GCNConv
+from glt.edges import Edges
+
+__all__ = ["GCN", "NETWORKS", "GraphModel", "dropout"]
+
+
+def dropout(x: Tensor, p: float, *, training: bool, as_torch: bool = False) -> Tensor:
+    """Dropout that draws uniform numbers, three times faster on CPUs than torch's Bernoulli draw.
+
+    Args:
+        x: any shape.
+        p: probability of dropping, in [0, 1).
+        training: identity when false.
+        as_torch: use `torch.nn.functional.dropout`, to follow its random stream exactly.
+    """
+    if as_torch or not training or p == 0:
+        return nn.functional.dropout(x, p, training=training)
+    return x * (torch.rand_like(x) >= p) / (1 - p)
+
+
+class GCN(nn.Module):
+    """Stack of graph convolutions with ReLU and dropout between them (Kipf & Welling, ICLR 2017).
+
+    Shapes:
+        - input: features (N, in_channels), dense or `Features`, and an `Adjacency`
+        - output: logits (N, out_channels)
+
+    Args:
+        in_channels, hidden, out_channels: widths.
+        depth: number of convolutions, at least 1.
+        dropout: on every hidden layer.
+        bias: the published UGS has none.
+        degree: see `Adjacency.normalised`.
+        torch_dropout: draw dropout from torch's own stream.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        hidden: int,
+        out_channels: int,
+        *,
+        depth: int = 2,
+        dropout: float = 0.5,
+        bias: bool = False,
+        degree: Literal["in", "out"] = "in",
+        torch_dropout: bool = False,
+    ) -> None:
+        super().__init__()
+        if depth < 1 or hidden < 1:
+            raise ValueError(f"depth and hidden must be at least 1; found depth={depth}, hidden={hidden}")
+        if not 0 <= dropout < 1:
+            raise ValueError(f"dropout must lie in [0, 1); found {dropout}")
+        widths = [in_channels, *[hidden] * (depth - 1), out_channels]
+        pairs = zip(widths[:-1], widths[1:], strict=True)
+        self.convs = nn.ModuleList(GCNConv(i, o, bias=bias, degree=degree) for i, o in pairs)
+        self.dropout, self.torch_dropout = dropout, torch_dropout
+
+    def forward(self, x: Tensor | Features, adjacency: Adjacency) -> Tensor:
+        """Logits of every node."""
+        last = len(self.convs) - 1
+        for i, conv in enumerate(self.convs):
+            x = conv(x, adjacency)
+            if i < last:
+                x = dropout(torch.relu(x), self.dropout, training=self.training, as_torch=self.torch_dropout)
+        return x
+
+
+NETWORKS: dict[str, Callable[..., nn.Module]] = {"gcn": GCN}
+
+
+class GraphModel(nn.Module):
+    """A network joined to its graph: parameters `edges.weight` and `net.*`, forward from features to logits.
+
+    Args:
+        net: a network of this module.
+        edges: the graph's edges.
+    """
+
+    def __init__(self, net: nn.Module, edges: Edges) -> None:
+        super().__init__()
+        self.edges, self.net = edges, net
+
+    def forward(self, x: Tensor | Features) -> Tensor:
+        """Logits (N, classes) of the features (N, F) on the graph as its edge weights stand."""
+        logits: Tensor = self.net(x, self.edges())
+        return logits

@@ -1,0 +1,79 @@
+"""What the seeds say together: estimates a rung, which rungs win, one sentence of verdict."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from common.runs.stats import Estimate, estimate, is_winning
+from common.runs.store import Run
+from glt.config import Find
+from glt.seeds import key
+
+__all__ = ["Level", "Summary", "summarise", "verdict"]
+
+
+@dataclass(frozen=True)
+class Level:
+    """A rung over all seeds: counts, test accuracy of `dense`, `ticket`, `random`, `reinit`; layers."""
+
+    number: int
+    counts: dict[str, dict[str, float]]
+    accuracy: dict[str, Estimate]
+    layers: dict[str, float]
+    winning: bool
+
+
+@dataclass(frozen=True)
+class Summary:
+    """All rungs after the dense one, the dense accuracy, and the seed whose ticket is kept."""
+
+    dense: Estimate
+    rungs: list[Level]
+    chosen_seed: int
+    verdict: str
+
+
+def summarise(config: Find, store: Run) -> Summary:
+    """Read a finished run's rungs. The kept ticket is that of the seed with the best validation accuracy."""
+    seeds = range(config.first_seed, config.first_seed + config.seeds)
+    last = config.rounds or 0
+    results = {(s, k): store.done(key(s, k)) or {} for s in seeds for k in range(last + 1)}
+    dense = estimate(results[s, 0]["accuracy"]["test"] for s in seeds)
+    rungs = [_level([results[s, k] for s in seeds], dense) for k in range(1, last + 1)]
+    chosen = max(seeds, key=lambda s: (results[s, last]["accuracy"]["val"], -s))
+    return Summary(dense, rungs, chosen, verdict(rungs[-1], rungs))
+
+
+def _level(results: list[dict[str, Any]], dense: Estimate) -> Level:
+    first = results[0]
+    counts = {
+        group: {**count, "density": count["kept"] / count["total"] if count["total"] else 1.0}
+        for group, count in first["counts"].items()
+    }
+    accuracy = {"dense": dense, "ticket": estimate(r["accuracy"]["test"] for r in results)}
+    for name in first["controls"]:
+        accuracy[name] = estimate(r["controls"][name]["test"] for r in results)
+    layers = {n: sum(r["densities"][n] for r in results) / len(results) for n in first["densities"]}
+    return Level(first["round"], counts, accuracy, layers, is_winning(accuracy["ticket"], dense))
+
+
+def verdict(level: Level, rungs: list[Level] | None = None) -> str:
+    """One or two sentences: does the last rung win, and if not, which is the sparsest that does."""
+    numbers = level.accuracy
+    kept = _kept(level)
+    compared = ", ".join(f"{name} {numbers[name].mean:.1%}" for name in ("dense", "random", "reinit") if name in numbers)
+    if level.winning:
+        return f"A winning ticket: {kept} reach {numbers['ticket'].mean:.1%} test accuracy ({compared})."
+    text = f"Not a winning ticket: {kept} reach {numbers['ticket'].mean:.1%} test accuracy ({compared})."
+    winners = [rung for rung in rungs or [] if rung.winning]
+    if winners:
+        text += f" The sparsest rung that wins is round {winners[-1].number}: {_kept(winners[-1])}."
+    return text
+
+
+def _kept(level: Level) -> str:
+    return " and ".join(
+        f"{count['density']:.1%} of {group} ({count['kept']:,} of {count['total']:,})"
+        for group, count in level.counts.items()
+    )

@@ -1,0 +1,51 @@
+"""Tasks: what is minimised and what is measured.
+
+A task turns a graph into an objective for the mask engine and into metrics for a reader. Node classification is the
+one this release has; link prediction and graph classification will sit beside it with the same three methods.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from glt.adjacency import Features
+from glt.data import Graph
+
+__all__ = ["NodeClassification"]
+
+
+class NodeClassification:
+    """Cross-entropy on the training nodes; accuracy on the validation and test nodes.
+
+    Args:
+        graph: features, labels and splits.
+        device: where the tensors go.
+    """
+
+    def __init__(self, graph: Graph, device: str | torch.device = "cpu") -> None:
+        self.features = Features(graph.x.to(device))
+        self.y = graph.y.to(device)
+        self._rows = {
+            split: getattr(graph, split).nonzero().squeeze(1).to(device) for split in ("train", "val", "test")
+        }
+
+    def loss(self, model: nn.Module) -> Tensor:
+        """Scalar cross-entropy on the training nodes, in the model's present mode."""
+        rows = self._rows["train"]
+        return nn.functional.cross_entropy(model(self.features)[rows], self.y[rows])
+
+    def objective(self, model: nn.Module) -> Iterator[Tensor]:
+        """The engine's `Objective`: one full batch."""
+        yield self.loss(model)
+
+    @torch.no_grad()
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        """Accuracy in [0, 1] on `val` and `test`, without dropout; the model's mode is left as found."""
+        mode = model.training
+        model.eval()
+        hits = model(self.features).argmax(1) == self.y
+        model.train(mode)
+        return {split: float(hits[self._rows[split]].float().mean()) for split in ("val", "test")}
