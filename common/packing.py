@@ -170,7 +170,9 @@ def _allocate(wanted: Mapping[str, tuple[tuple[int, ...], torch.dtype]]) -> dict
     ends = list(accumulate((-(-size // 64) * 64 for size in sizes.values()), initial=0))
     arena = np.empty(ends[-1], dtype=np.uint8)
     return {
-        name: torch.from_numpy(arena[start : start + sizes[name]]).view(dtype).reshape(shape)
+        name: torch.frombuffer(arena, dtype=dtype, count=prod(shape), offset=start).reshape(shape)
+        if sizes[name]
+        else torch.empty(shape, dtype=dtype)
         for start, (name, (shape, dtype)) in zip(ends, wanted.items(), strict=False)
     }
 

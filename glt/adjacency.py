@@ -1,7 +1,7 @@
 r"""Sparse propagation with gradients to features and to edge values.
 
-Messages flow from source to target: $y_j = \sum_i a_{ij} x_i$. The pattern of the graph is laid out once as CSR by target
-and by source; a step then costs one sparse product forward, one backward for the features and one sampled
+Messages flow from source to target: $y_j = \sum_i a_{ij} x_i$. The pattern of the graph is laid out once as CSR by
+target and by source; a step then costs one sparse product forward, one backward for the features and one sampled
 dense-dense product for the edge values, in memory linear in edges, never nodes squared.
 """
 
@@ -25,49 +25,82 @@ class Pattern:
 
     Args:
         edge_index: (2, E) source and target, without duplicates.
-        num_nodes: nodes on both sides.
+        sources: nodes that send.
+        targets: nodes that receive; the same number if not given.
 
     Attributes:
         source, target: (E,) ends of the edges in the caller's order.
         order: (E,) permutation from the caller's order to CSR by target; `back` the one to CSR by source.
     """
 
-    def __init__(self, edge_index: Tensor, num_nodes: int) -> None:
-        self.num_nodes = num_nodes
+    def __init__(self, edge_index: Tensor, sources: int, targets: int | None = None) -> None:
+        self.size = (sources if targets is None else targets, sources)
         self.source, self.target = edge_index[0], edge_index[1]
-        self.order, self.rows, self.columns = _csr(self.target, self.source, num_nodes)
-        self.back, self.back_rows, self.back_columns = _csr(self.source, self.target, num_nodes)
+        self.order, self.rows, self.columns = _csr(self.target, self.source, self.size)
+        self.back, self.back_rows, self.back_columns = _csr(self.source, self.target, self.size[::-1])
         self._looped: Pattern | None = None
+        self._fields: dict[tuple[int, int], tuple[Tensor, list[tuple[Tensor, Tensor]]]] = {}
+        self._between: dict[tuple[int, int], tuple[Tensor, Tensor, Tensor, Pattern]] = {}
 
     def to(self, device: torch.device) -> Pattern:
         """The same pattern on another device; itself if it is there already."""
         if self.source.device == device:
             return self
-        return Pattern(torch.stack([self.source, self.target]).to(device), self.num_nodes)
+        return Pattern(torch.stack([self.source, self.target]).to(device), self.size[1], self.size[0])
 
     def with_loops(self) -> Pattern:
         """The pattern with a self-loop a node, appended after the edges in node order."""
         if self._looped is None:
-            loops = torch.arange(self.num_nodes, device=self.source.device)
+            loops = torch.arange(self.size[0], device=self.source.device)
             ends = torch.stack([torch.cat([self.source, loops]), torch.cat([self.target, loops])])
-            self._looped = Pattern(ends, self.num_nodes)
+            self._looped = Pattern(ends, self.size[0])
         return self._looped
 
+    def receptive_field(self, rows: Tensor, depth: int) -> list[tuple[Tensor, Tensor]]:
+        """Which nodes each of `depth` layers reads and writes so that the last one writes `rows`: (sources, targets).
+
+        Every target is among its sources, so that self-loops fit. Kept for the same `rows` object.
+        """
+        key = (id(rows), depth)
+        if key not in self._fields:
+            layers: list[tuple[Tensor, Tensor]] = []
+            targets = rows
+            for _ in range(depth):
+                wanted = torch.zeros(self.size[0], dtype=torch.bool, device=rows.device)
+                wanted[targets] = True
+                wanted[self.source[wanted[self.target]]] = True
+                layers.insert(0, (wanted.nonzero().squeeze(1), targets))
+                targets = layers[0][0]
+            self._fields[key] = (rows, layers)
+        return self._fields[key][1]
+
+    def between(self, sources: Tensor, targets: Tensor) -> tuple[Tensor, Pattern]:
+        """The edges (their positions) from some nodes to others, and the pattern among these, renumbered."""
+        key = (id(sources), id(targets))
+        if key not in self._between:
+            number = self.source.new_full((2, max(self.size)), -1)
+            number[0, sources] = torch.arange(sources.numel(), device=sources.device)
+            number[1, targets] = torch.arange(targets.numel(), device=targets.device)
+            ends = torch.stack([number[0, self.source], number[1, self.target]])
+            edges = (ends >= 0).all(0).nonzero().squeeze(1)
+            part = Pattern(ends[:, edges], sources.numel(), targets.numel())
+            self._between[key] = (sources, targets, edges, part)
+        return self._between[key][2:]
+
     def matrix(self, values: Tensor) -> Tensor:
-        """CSR tensor (N, N) that maps source features to targets, from (E,) values in the caller's order."""
-        size = (self.num_nodes, self.num_nodes)
-        return torch.sparse_csr_tensor(self.rows, self.columns, values[self.order], size=size, check_invariants=False)
+        """CSR tensor (targets, sources) that maps source features to targets, from (E,) values in edge order."""
+        values = values[self.order]
+        return torch.sparse_csr_tensor(self.rows, self.columns, values, size=self.size, check_invariants=False)
 
     def transposed(self, values: Tensor) -> Tensor:
         """The transpose of `matrix(values)`."""
-        size = (self.num_nodes, self.num_nodes)
-        values = values[self.back]
+        size, values = self.size[::-1], values[self.back]
         return torch.sparse_csr_tensor(self.back_rows, self.back_columns, values, size=size, check_invariants=False)
 
 
-def _csr(row: Tensor, column: Tensor, num_nodes: int) -> tuple[Tensor, Tensor, Tensor]:
-    order = torch.argsort(row * num_nodes + column)
-    counts = torch.bincount(row, minlength=num_nodes)
+def _csr(row: Tensor, column: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
+    order = torch.argsort(row * size[1] + column)
+    counts = torch.bincount(row, minlength=size[0])
     return order, torch.cat([counts.new_zeros(1), counts.cumsum(0)]), column[order]
 
 
@@ -84,8 +117,8 @@ class Adjacency:
 
     def degree(self, of: str) -> Tensor:
         """Sum of values into each node (`of="in"`) or out of it (`"out"`), shape (N,)."""
-        ends = self.pattern.target if of == "in" else self.pattern.source
-        return self.values.new_zeros(self.pattern.num_nodes).index_add(0, ends, self.values)
+        ends, size = (self.pattern.target, 0) if of == "in" else (self.pattern.source, 1)
+        return self.values.new_zeros(self.pattern.size[size]).index_add(0, ends, self.values)
 
     def normalised(self, degree: str = "in") -> Adjacency:
         r"""$D^{-1/2}(A + I)D^{-1/2}$ with self-loops of weight one (Kipf & Welling, ICLR 2017).
@@ -103,11 +136,34 @@ class Adjacency:
             self._normalised[degree] = Adjacency(loops.pattern, values)
         return self._normalised[degree]
 
+    def between(self, sources: Tensor, targets: Tensor) -> Adjacency:
+        """The part that leads from some nodes to others, renumbered; its values as they are."""
+        edges, part = self.pattern.between(sources, targets)
+        return Adjacency(part, self.values[edges])
+
+    def layers(self, rows: Tensor | None, depth: int) -> list[Adjacency]:
+        """What each of `depth` layers needs so that the last one writes `rows` (all nodes if None)."""
+        if rows is None:
+            return [self] * depth
+        return [_Part(self, *ends) for ends in self.pattern.receptive_field(rows, depth)]
+
     def _ones(self) -> Tensor:
-        return self.values.new_ones(self.pattern.num_nodes)
+        return self.values.new_ones(self.pattern.size[0])
 
     def __matmul__(self, x: Tensor) -> Tensor:
         return propagate(self.pattern, self.values, x)
+
+
+class _Part(Adjacency):
+    """A part of an adjacency whose degrees are those of the whole."""
+
+    def __init__(self, whole: Adjacency, sources: Tensor, targets: Tensor) -> None:
+        part = whole.between(sources, targets)
+        super().__init__(part.pattern, part.values)
+        self.whole, self.sources, self.targets = whole, sources, targets
+
+    def normalised(self, degree: str = "in") -> Adjacency:
+        return self.whole.normalised(degree).between(self.sources, self.targets)
 
 
 class _Propagate(torch.autograd.Function):
@@ -155,7 +211,8 @@ class _SparseLinear(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor]:  # type: ignore[override]
-        return None, (ctx.features.transposed @ grad.contiguous()).T
+        transposed = ctx.features.transposed
+        return None, (transposed @ grad.contiguous()).T
 
 
 class Features:
@@ -163,15 +220,25 @@ class Features:
 
     Args:
         x: (N, F) float features.
-        sparse_below: share of non-zeros under which CSR is used; dense products win above it.
+        sparse_below: share of non-zeros under which the forward product uses CSR; dense products win above it.
+        back_sparse_below: the same for the gradient, whose dense product is the faster one earlier.
     """
 
-    def __init__(self, x: Tensor, sparse_below: float = 0.15) -> None:
-        self.x = x
-        self.shape = x.shape
-        self.is_sparse = x.numel() > 0 and float((x != 0).float().mean()) < sparse_below
+    def __init__(self, x: Tensor, *, sparse_below: float = 0.15, back_sparse_below: float = 0.05) -> None:
+        self.x, self.shape = x, x.shape
+        self._limits = {"sparse_below": sparse_below, "back_sparse_below": back_sparse_below}
+        density = float((x != 0).float().mean()) if x.numel() else 1.0
+        self.is_sparse = density < sparse_below
+        self._rows: dict[int, tuple[Tensor, Features]] = {}
         if self.is_sparse:
-            self.matrix, self.transposed = x.to_sparse_csr(), x.T.contiguous().to_sparse_csr()
+            self.matrix = x.to_sparse_csr()
+            self.transposed = x.T.contiguous().to_sparse_csr() if density < back_sparse_below else x.T
+
+    def rows(self, index: Tensor) -> Features:
+        """The features of some nodes; kept for the same `index` object."""
+        if id(index) not in self._rows:
+            self._rows[id(index)] = (index, Features(self.x[index], **self._limits))
+        return self._rows[id(index)][1]
 
     def linear(self, weight: Tensor) -> Tensor:
         """x W^T for a weight (out, F): (N, out), with the gradient to the weight."""

@@ -25,7 +25,11 @@ COMMANDS = (
         "ticket",
     ),
     Command(
-        "data", "Show which data sets are at hand, or what one holds.", "glt.config:Inspect", "glt.inspect:data", "dataset"
+        "data",
+        "Show which data sets are at hand, or what one holds.",
+        "glt.config:Inspect",
+        "glt.inspect:data",
+        "dataset",
     ),
     Command("doctor", "Check the installation.", "glt.config:Doctor", "glt.inspect:doctor"),
 )

@@ -6,7 +6,7 @@ A value of None means "as published for this data set" (`preset`).
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
-from typing import Literal
+from typing import Any, Literal
 
 __all__ = ["UGS", "Doctor", "Eval", "Find", "Inspect", "Network", "Training", "preset"]
 
@@ -165,7 +165,7 @@ def preset(config: Find) -> Find:
     known = _PRESETS.get(config.dataset.lower(), _Preset())
     values = {f.name: getattr(known, f.name) for f in fields(known)}
 
-    def filled(part: object) -> dict[str, object]:
+    def filled(part: object) -> dict[str, Any]:
         return {k: v for k, v in values.items() if hasattr(part, k) and getattr(part, k) is None}
 
     config = replace(

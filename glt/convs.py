@@ -40,12 +40,13 @@ def aggregate(adjacency: Adjacency, x: Tensor, how: Aggregation = "sum") -> Tens
     alive = adjacency.values != 0
     target = adjacency.pattern.target[alive]
     if how == "mean":
-        count = torch.bincount(target, minlength=x.size(0)).clamp(min=1).unsqueeze(1)
+        count = torch.bincount(target, minlength=adjacency.pattern.size[0]).clamp(min=1).unsqueeze(1)
         return (adjacency @ x) / count
     if how == "max":
         messages = adjacency.values[alive].unsqueeze(1) * x[adjacency.pattern.source[alive]]
         index = target.unsqueeze(1).expand_as(messages)
-        return torch.zeros_like(x).scatter_reduce(0, index, messages, "amax", include_self=False)
+        empty = x.new_zeros(adjacency.pattern.size[0], x.size(1))
+        return empty.scatter_reduce(0, index, messages, "amax", include_self=False)
     raise ValueError(f"how must be 'sum', 'mean' or 'max'; found {how!r}")
 
 

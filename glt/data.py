@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common.runs.cli import MissingData, UsageError, did_you_mean
+from common.runs.errors import MissingData, UsageError
+from common.runs.options import did_you_mean
 from glt.edges import check_edge_index
 
 __all__ = ["PLANETOID", "Graph", "from_npz", "from_pyg", "load", "planetoid_folder"]
@@ -96,7 +97,9 @@ def load(dataset: str = "digits", root: str | Path | None = None) -> Graph:
         return _planetoid(PLANETOID[key], root)
     if key.endswith(".npz"):
         return from_npz(dataset)
-    raise UsageError(f"unknown data set {dataset!r}.{did_you_mean(key, ['digits', *PLANETOID])} An .npz path works too.")
+    raise UsageError(
+        f"unknown data set {dataset!r}.{did_you_mean(key, ['digits', *PLANETOID])} An .npz path works too."
+    )
 
 
 def digits(neighbours: int = 8, labelled: int = 5, seed: int = 0) -> Graph:

@@ -134,7 +134,10 @@ class Edges(nn.Module):
         alive = torch.ones_like(self.pair, dtype=torch.bool) if mask is None else mask.to(self.pair.device)
         if not self.symmetric:
             return {"total": alive.numel(), "kept": int(alive.sum())}
-        return {"total": int(self.pair.max()) + 1 if self.pair.numel() else 0, "kept": self.pair[alive].unique().numel()}
+        return {
+            "total": int(self.pair.max()) + 1 if self.pair.numel() else 0,
+            "kept": self.pair[alive].unique().numel(),
+        }
 
     def fingerprint(self) -> dict[str, object]:
         """What identifies the graph: nodes, directed edges, and a sha256 of the edge list."""

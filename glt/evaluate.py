@@ -102,7 +102,7 @@ def _from_dict(config: Any, values: dict[str, Any]) -> Any:
 
 
 def _row(ticket: Ticket, graph: Graph, config: Find, seed: int) -> dict[str, float]:
-    task = NodeClassification(graph)
+    task = NodeClassification(graph, whole=config.ugs.exact_rng)
     dense = Ticket(type(ticket.masks)(), build(graph, config, seed).state_dict(), graph=ticket.graph)
     rows = {"dense": dense, "ticket": ticket, **control_tickets(ticket, graph, config, seed)}
     return {name: retrain(one, graph, config, seed, task)["test"] for name, one in rows.items()}

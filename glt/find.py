@@ -132,6 +132,6 @@ def _conclude(
         "accuracy": {name: {k: v for k, v in value.items() if k != "values"} for name, value in accuracy.items()},
         "winning": final.winning,
         "seconds": round(seconds, 3),
-        "peak_rss_mb": round(peak_rss_mb(), 1),
+        "peak_rss_mb": round(max([peak_rss_mb(), *(e["peak_rss_mb"] for e in store.events("memory"))]), 1),
         "report": str(report),
     }

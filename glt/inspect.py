@@ -61,7 +61,16 @@ def doctor(config: Doctor, console: Console) -> dict[str, Any]:
     del config
     import torch
 
-    names = ("lottery-tickets", "torch", "torch-geometric", "numpy", "scipy", "diffusers", "lightning", "torch-fidelity")
+    names = (
+        "lottery-tickets",
+        "torch",
+        "torch-geometric",
+        "numpy",
+        "scipy",
+        "diffusers",
+        "lightning",
+        "torch-fidelity",
+    )
     versions = {"python": platform.python_version()}
     for name in names:
         try:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from common.masks import prunable
-from common.search import Rewind, tickets
+from common.search import Rewind, Train, tickets
 from common.structure import Structure
 from common.study.controls import random_ticket, reinitialised
 from common.ticket import Ticket
@@ -81,7 +81,7 @@ def edge_groups(edges: Edges) -> dict[str, Tensor]:
     return {EDGES: edges.pair} if edges.symmetric else {}
 
 
-def trained_by(task: NodeClassification, graph: Graph, config: Find, seed: int) -> Callable[..., object]:
+def trained_by(task: NodeClassification, graph: Graph, config: Find, seed: int) -> Train:
     """The `Train` of this experiment; with `exact_rng` it first draws and drops weights, as the published code."""
     redraw = (lambda: _draw(graph, config)) if config.ugs.exact_rng else None
     return trainer(task, config.training, seed, draw_first=redraw)
@@ -106,7 +106,7 @@ def climb(
         device: where to compute.
     """
     model = build(graph, config, seed).to(device)
-    task = NodeClassification(graph, device)
+    task = NodeClassification(graph, device, whole=config.ugs.exact_rng)
     train = trained_by(task, graph, config, seed)
     method = _method(config.method)
     params = {EDGES: model.edges.weight, **prunable(model)}
@@ -135,7 +135,7 @@ def retrain(
     ticket.verify(model, model.edges.fingerprint())
     ticket.apply(model)
     with masked(model, ticket.masks):
-        return dict(trained_by(task, graph, config, seed)(model, 0, config.training.epochs))  # type: ignore[call-overload]
+        return dict(trained_by(task, graph, config, seed)(model, 0, config.training.epochs))
 
 
 def control_tickets(ticket: Ticket, graph: Graph, config: Find, seed: int) -> dict[str, Ticket]:

@@ -8,6 +8,7 @@ network's `net.convs.0.lin.weight`, ... To add a network: one class whose `forwa
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -24,14 +25,15 @@ def dropout(x: Tensor, p: float, *, training: bool, as_torch: bool = False) -> T
     """Dropout that draws uniform numbers, three times faster on CPUs than torch's Bernoulli draw.
 
     Args:
-        x: any shape.
+        x: floats of any shape.
         p: probability of dropping, in [0, 1).
         training: identity when false.
         as_torch: use `torch.nn.functional.dropout`, to follow its random stream exactly.
     """
     if as_torch or not training or p == 0:
         return nn.functional.dropout(x, p, training=training)
-    return x * (torch.rand_like(x) >= p) / (1 - p)
+    scale = torch.rand_like(x).ge_(p).div_(1 - p)
+    return x * scale
 
 
 class GCN(nn.Module):
@@ -39,7 +41,7 @@ class GCN(nn.Module):
 
     Shapes:
         - input: features (N, in_channels), dense or `Features`, and an `Adjacency`
-        - output: logits (N, out_channels)
+        - output: logits (N, out_channels), or (R, out_channels) of R `rows`
 
     Args:
         in_channels, hidden, out_channels: widths.
@@ -68,18 +70,21 @@ class GCN(nn.Module):
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout must lie in [0, 1); found {dropout}")
         widths = [in_channels, *[hidden] * (depth - 1), out_channels]
-        pairs = zip(widths[:-1], widths[1:], strict=True)
+        pairs = pairwise(widths)
         self.convs = nn.ModuleList(GCNConv(i, o, bias=bias, degree=degree) for i, o in pairs)
         self.dropout, self.torch_dropout = dropout, torch_dropout
 
-    def forward(self, x: Tensor | Features, adjacency: Adjacency) -> Tensor:
-        """Logits of every node."""
-        last = len(self.convs) - 1
-        for i, conv in enumerate(self.convs):
-            x = conv(x, adjacency)
-            if i < last:
-                x = dropout(torch.relu(x), self.dropout, training=self.training, as_torch=self.torch_dropout)
-        return x
+    def forward(self, x: Tensor | Features, adjacency: Adjacency, rows: Tensor | None = None) -> Tensor:
+        """Logits of every node, or of some `rows`, computed on no more of the graph than they see."""
+        layers = adjacency.layers(rows, len(self.convs))
+        if rows is not None:
+            sources = adjacency.pattern.receptive_field(rows, len(self.convs))[0][0]
+            x = x.rows(sources) if isinstance(x, Features) else x[sources]
+        hidden: Tensor = self.convs[0](x, layers[0])
+        for conv, layer in zip(self.convs[1:], layers[1:], strict=True):
+            hidden = dropout(torch.relu(hidden), self.dropout, training=self.training, as_torch=self.torch_dropout)
+            hidden = conv(hidden, layer)
+        return hidden
 
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {"gcn": GCN}
@@ -97,7 +102,7 @@ class GraphModel(nn.Module):
         super().__init__()
         self.edges, self.net = edges, net
 
-    def forward(self, x: Tensor | Features) -> Tensor:
-        """Logits (N, classes) of the features (N, F) on the graph as its edge weights stand."""
-        logits: Tensor = self.net(x, self.edges())
+    def forward(self, x: Tensor | Features, rows: Tensor | None = None) -> Tensor:
+        """Logits of the features (N, F) on the graph as its edge weights stand: (N, classes), or those of `rows`."""
+        logits: Tensor = self.net(x, self.edges(), rows)
         return logits

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from common.runs.manifest import peak_rss_mb
 from common.runs.store import Run
 from common.ticket import Ticket
 from glt.config import Find
@@ -50,6 +51,7 @@ def climb_seed(config: Find, seed: int, folder: Path) -> int:
         rung.ticket.save(run.round(name))
         result = {"accuracy": rung.accuracy, "controls": rung.controls, "counts": rung.counts}
         layers = {n: kept / total for n, (kept, total) in rung.ticket.masks.counts().items()}
+        run.event("memory", seed=seed, peak_rss_mb=peak_rss_mb())
         run.finish(name, {"seed": seed, "round": rung.number, **result, "densities": layers})
     return rungs - first
 

@@ -62,7 +62,9 @@ def verdict(level: Level, rungs: list[Level] | None = None) -> str:
     """One or two sentences: does the last rung win, and if not, which is the sparsest that does."""
     numbers = level.accuracy
     kept = _kept(level)
-    compared = ", ".join(f"{name} {numbers[name].mean:.1%}" for name in ("dense", "random", "reinit") if name in numbers)
+    compared = ", ".join(
+        f"{name} {numbers[name].mean:.1%}" for name in ("dense", "random", "reinit") if name in numbers
+    )
     if level.winning:
         return f"A winning ticket: {kept} reach {numbers['ticket'].mean:.1%} test accuracy ({compared})."
     text = f"Not a winning ticket: {kept} reach {numbers['ticket'].mean:.1%} test accuracy ({compared})."

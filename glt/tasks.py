@@ -23,19 +23,20 @@ class NodeClassification:
     Args:
         graph: features, labels and splits.
         device: where the tensors go.
+        whole: compute every node's logits even where few are asked for, so that dropout draws for all of them.
     """
 
-    def __init__(self, graph: Graph, device: str | torch.device = "cpu") -> None:
+    def __init__(self, graph: Graph, device: str | torch.device = "cpu", *, whole: bool = False) -> None:
+        self.whole = whole
         self.features = Features(graph.x.to(device))
         self.y = graph.y.to(device)
-        self._rows = {
-            split: getattr(graph, split).nonzero().squeeze(1).to(device) for split in ("train", "val", "test")
-        }
+        rows = {split: getattr(graph, split).nonzero().squeeze(1).to(device) for split in ("train", "val", "test")}
+        self._train, self._held_out = rows["train"], torch.cat([rows["val"], rows["test"]])
+        self._val = rows["val"].numel()
 
     def loss(self, model: nn.Module) -> Tensor:
         """Scalar cross-entropy on the training nodes, in the model's present mode."""
-        rows = self._rows["train"]
-        return nn.functional.cross_entropy(model(self.features)[rows], self.y[rows])
+        return nn.functional.cross_entropy(self._logits(model, self._train), self.y[self._train])
 
     def objective(self, model: nn.Module) -> Iterator[Tensor]:
         """The engine's `Objective`: one full batch."""
@@ -46,6 +47,10 @@ class NodeClassification:
         """Accuracy in [0, 1] on `val` and `test`, without dropout; the model's mode is left as found."""
         mode = model.training
         model.eval()
-        hits = model(self.features).argmax(1) == self.y
+        hits = (self._logits(model, self._held_out).argmax(1) == self.y[self._held_out]).float()
         model.train(mode)
-        return {split: float(hits[self._rows[split]].float().mean()) for split in ("val", "test")}
+        return {"val": float(hits[: self._val].mean()), "test": float(hits[self._val :].mean())}
+
+    def _logits(self, model: nn.Module, rows: Tensor) -> Tensor:
+        logits: Tensor = model(self.features)[rows] if self.whole else model(self.features, rows)
+        return logits

@@ -1,0 +1,1 @@
+"""What one asks of a ticket: its controls, and measurements beside them."""

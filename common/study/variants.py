@@ -1,0 +1,142 @@
+"""The pieces that controls are made of: other weights for the kept entries, other entries for the same counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from common.masks import Masks
+from common.ticket import Ticket, TicketError
+
+if TYPE_CHECKING:
+    from common.structure import Structure
+
+__all__ = ["dense_weights", "fresh_weights", "group_ids", "random_masks", "with_kept"]
+
+
+def fresh_weights(ticket: Ticket, fresh: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A fresh state_dict's tensors under the ticket's names, copied.
+
+    Raises:
+        TicketError: a tensor is missing or has another shape.
+
+    >>> ticket = Ticket(Masks({"w": torch.tensor([True])}), {"w": torch.tensor([3.0])})
+    >>> fresh_weights(ticket, {"w": torch.tensor([5.0])})
+    {'w': tensor([5.])}
+    """
+    for name, weight in ticket.weights.items():
+        found = tuple(fresh[name].shape) if name in fresh else "nothing"
+        if found != tuple(weight.shape):
+            raise TicketError(
+                f"the fresh weights of {name!r}: found {found}, expected the shape {tuple(weight.shape)}. Pass the "
+                "whole state_dict of a newly built model of the same kind."
+            )
+    return {name: fresh[name].detach().clone() for name in ticket.weights}
+
+
+def dense_weights(ticket: Ticket, wanted_by: str) -> dict[str, Tensor]:
+    """The ticket's weights, if its pruned entries still hold theirs.
+
+    They do not after a plain save and load, nor where a search kept trained weights; zeros then are clearly more
+    frequent among the pruned entries than among the kept ones.
+
+    Raises:
+        TicketError: they are gone.
+
+    >>> len(dense_weights(Ticket(Masks({"w": torch.tensor([True, False])}), {"w": torch.ones(2)}), "inverted"))
+    1
+    """
+    pruned = pruned_zeros = kept = kept_zeros = 0
+    for name, mask in ticket.masks.items():
+        zero = ticket.weights[name] == 0
+        on = mask.to(zero.device)
+        kept, pruned = kept + int(on.sum()), pruned + int((~on).sum())
+        kept_zeros, pruned_zeros = kept_zeros + int((zero & on).sum()), pruned_zeros + int((zero & ~on).sum())
+    if pruned and pruned_zeros / pruned > 0.01 + kept_zeros / max(kept, 1):
+        raise TicketError(
+            f"{wanted_by} needs the rewound weights of the pruned entries; found {pruned_zeros} of {pruned} zero, as "
+            "after a plain save. Save with dense_weights=True, or pass the state_dict of a model as fresh where "
+            "the control takes one."
+        )
+    return ticket.weights
+
+
+def with_kept(ticket: Ticket, change: Callable[[str, Tensor], Tensor]) -> dict[str, Tensor]:
+    """The ticket's weights with the kept values of every masked tensor replaced.
+
+    Args:
+        ticket: any ticket; its tensors are not touched.
+        change: from a name and its kept values (k,) to new values (k,), or to one value for all.
+
+    >>> ticket = Ticket(Masks({"w": torch.tensor([True, False])}), {"w": torch.ones(2)})
+    >>> with_kept(ticket, lambda name, kept: 5 * kept)
+    {'w': tensor([5., 1.])}
+    """
+    weights = dict(ticket.weights)
+    for name, mask in ticket.masks.items():
+        weight = weights[name].detach().clone()
+        on = mask.to(weight.device)
+        weight[on] = change(name, weight[on]).to(weight.dtype)
+        weights[name] = weight
+    return weights
+
+
+def random_masks(masks: Masks, seed: int, groups: Mapping[str, Tensor]) -> Masks:
+    """Masks with as many kept entries in every tensor, drawn at random; groups live or die together.
+
+    Args:
+        masks: the masks to match.
+        seed: the same seed gives the same masks on every device.
+        groups: name to a long tensor of the mask's shape, one number a group; a tensor without has single entries.
+
+    Raises:
+        TicketError: a mask keeps a part of a group, or the groups have another shape.
+
+    >>> random_masks(Masks({"w": torch.arange(6) < 2}), 0, {}).counts()
+    {'w': (2, 6)}
+    """
+    generator = torch.Generator().manual_seed(seed)
+    drawn = Masks()
+    for name, mask in masks.items():
+        flat = mask.cpu().reshape(-1)
+        if name not in groups:
+            flat = flat[torch.randperm(flat.numel(), generator=generator)]
+        else:
+            flat = _permuted_groups(name, flat, groups[name].cpu(), mask.shape, generator)
+        drawn[name] = flat.reshape(mask.shape).to(mask.device)
+    return drawn
+
+
+def group_ids(mask: Tensor, structure: Structure) -> Tensor:
+    """The number of the group that each entry belongs to, read off a structure by expanding the bits of the numbers.
+
+    >>> group_ids(torch.ones(2, 2, dtype=torch.bool), lambda x: (x.sum(1), lambda g: g[:, None].expand(2, 2)))
+    tensor([[0, 0],
+            [1, 1]])
+    """
+    scores, expand = structure(torch.rand(mask.shape))
+    numbers = torch.arange(scores.numel()).reshape(scores.shape)
+    ids = torch.zeros(mask.shape, dtype=torch.long)
+    for bit in range(max(1, (scores.numel() - 1).bit_length())):
+        ids += expand(((numbers >> bit) & 1).bool()).long() << bit
+    return ids
+
+
+def _permuted_groups(name: str, flat: Tensor, ids: Tensor, shape: torch.Size, generator: torch.Generator) -> Tensor:
+    if ids.shape != shape:
+        raise TicketError(f"the groups of {name!r}: found shape {tuple(ids.shape)}, expected the mask's {tuple(shape)}")
+    numbers, index, sizes = torch.unique(ids.reshape(-1), return_inverse=True, return_counts=True)
+    kept = torch.zeros_like(numbers).index_add_(0, index, flat.long())
+    if bool(((kept != 0) & (kept != sizes)).any()):
+        raise TicketError(
+            f"the mask of {name!r} keeps a part of {int(((kept != 0) & (kept != sizes)).sum())} groups; expected each "
+            "to be kept or pruned as one. Pass the structure that the ticket was pruned with."
+        )
+    alive = kept > 0
+    for size in sizes.unique():
+        members = (sizes == size).nonzero().reshape(-1)
+        alive[members] = alive[members[torch.randperm(members.numel(), generator=generator)]]
+    return alive[index]
