@@ -23,7 +23,7 @@ and fine-tuning are a `Rewind` that keeps the weights.
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -59,7 +59,7 @@ def tickets(
     params: Mapping[str, nn.Parameter] | None = None,
     objective: Objective | None = None,
     start: Ticket | None = None,
-) -> Iterator[Ticket]:
+) -> Generator[Ticket, None, None]:
     """Yield one trained ticket a density, each pruned within the one before; the model is trained in place.
 
     At every yield the model holds the trained weights of that ticket. What is done to it there (evaluating a control,
@@ -106,7 +106,7 @@ class _Search:
     params: dict[str, nn.Parameter]
     objective: Objective | None
 
-    def run(self, densities: Iterable[Density], start: Ticket | None) -> Iterator[Ticket]:
+    def run(self, densities: Iterable[Density], start: Ticket | None) -> Generator[Ticket, None, None]:
         ticket = self.begin() if start is None else self.go_on(start)
         first = (self.rewind.weights or 0) if start is None else self.resume
         wanted = dict.fromkeys(self.params, 1.0)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from common.masks import prunable
+from common.scores import Scorer, magnitude
 from common.search import Rewind, Train, tickets
 from common.structure import Structure
 from common.study.controls import random_ticket, reinitialised
@@ -113,10 +114,10 @@ def climb(
     structure: dict[str, Structure] = {EDGES: model.edges.structure()}
     ladder = densities(config)
     for number in range(rung, len(ladder)):
-        score = {} if start is None else {"score": method(task, start, config.training, config.ugs, seed)}
+        score = magnitude if start is None else method(task, start, config.training, config.ugs, seed)
         ticket = next(
             tickets(model, train, [ladder[number]], steps=config.training.epochs, params=params, start=start,
-                    structure=structure, rewind=Rewind.initial(), **score)
+                    structure=structure, rewind=Rewind.initial(), score=score)
         )  # fmt: skip
         ticket = replace(ticket, seeds=[seed], graph=model.edges.fingerprint())
         controls = {} if number == 0 else _controls(ticket, graph, config, seed, task, device)
@@ -160,7 +161,7 @@ def _weights(ticket: Ticket) -> dict[str, int]:
     return {"total": masks.total, "kept": masks.kept}
 
 
-def _method(name: str) -> Callable[..., object]:
+def _method(name: str) -> Callable[..., Scorer]:
     module, _, attribute = METHODS[name].partition(":")
-    builder: Callable[..., object] = getattr(importlib.import_module(module), attribute)
+    builder: Callable[..., Scorer] = getattr(importlib.import_module(module), attribute)
     return builder

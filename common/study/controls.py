@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from common.masks import Masks
-from common.study.variants import dense_weights, fresh_weights, group_ids, random_masks, with_kept
+from common.study.variants import dense_weights, fresh_weights, random_masks, with_kept
 from common.ticket import Ticket
 
 if TYPE_CHECKING:
@@ -98,8 +98,8 @@ def random_ticket(
         ticket: any ticket; without fresh weights, one with its dense rewound weights.
         seed: of the masks.
         fresh: the whole state_dict of a newly built model; None keeps the ticket's own weights.
-        structure: what lives or dies as one (channels, blocks, tied edge pairs); one for all tensors or one a name;
-            None for single entries. Groups change places only with groups of their size, so counts stay exact.
+        structure: what lives or dies as one (channels, blocks, n of m, tied edge pairs); one for all tensors or one a
+            name; None for single entries. Groups change places with groups of their size, so counts stay exact.
         groups: instead of a structure, name to a long tensor of the mask's shape: entries with one number are a group.
 
     Raises:
@@ -112,15 +112,16 @@ def random_ticket(
     >>> random_ticket(ticket, seed=1, groups={"e": torch.tensor([0, 0, 1, 1])}).masks.counts()
     {'e': (2, 4)}
     """
-    found = dict(groups or {})
-    for name, mask in ticket.masks.items():
-        chosen = structure.get(name) if isinstance(structure, Mapping) else structure
-        if chosen is not None and name not in found:
-            found[name] = group_ids(mask, chosen)
-    weights = dense_weights(ticket, "random_ticket") if fresh is None else fresh_weights(ticket, fresh)
-    return _control(
-        ticket, "random_ticket", LTH, seed=seed, masks=random_masks(ticket.masks, seed, found), weights=weights
+    shared = (
+        {}
+        if structure is None
+        else structure
+        if isinstance(structure, Mapping)
+        else dict.fromkeys(ticket.masks, structure)
     )
+    masks = random_masks(ticket.masks, seed, {**shared, **(groups or {})})
+    weights = dense_weights(ticket, "random_ticket") if fresh is None else fresh_weights(ticket, fresh)
+    return _control(ticket, "random_ticket", LTH, seed=seed, masks=masks, weights=weights)
 
 
 def shuffled_weights(ticket: Ticket, seed: int) -> Ticket:

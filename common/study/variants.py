@@ -84,16 +84,17 @@ def with_kept(ticket: Ticket, change: Callable[[str, Tensor], Tensor]) -> dict[s
     return weights
 
 
-def random_masks(masks: Masks, seed: int, groups: Mapping[str, Tensor]) -> Masks:
-    """Masks with as many kept entries in every tensor, drawn at random; groups live or die together.
+def random_masks(masks: Masks, seed: int, structures: Mapping[str, Structure | Tensor]) -> Masks:
+    """Masks with as many kept entries in every tensor, drawn at random within a structure.
 
     Args:
         masks: the masks to match.
         seed: the same seed gives the same masks on every device.
-        groups: name to a long tensor of the mask's shape, one number a group; a tensor without has single entries.
+        structures: name to a structure, or to a long tensor of the mask's shape with one number a group; a tensor
+            without either has single entries.
 
     Raises:
-        TicketError: a mask keeps a part of a group, or the groups have another shape.
+        TicketError: a mask does not have its structure (it keeps a part of a group, say).
 
     >>> random_masks(Masks({"w": torch.arange(6) < 2}), 0, {}).counts()
     {'w': (2, 6)}
@@ -101,12 +102,16 @@ def random_masks(masks: Masks, seed: int, groups: Mapping[str, Tensor]) -> Masks
     generator = torch.Generator().manual_seed(seed)
     drawn = Masks()
     for name, mask in masks.items():
-        flat = mask.cpu().reshape(-1)
-        if name not in groups:
-            flat = flat[torch.randperm(flat.numel(), generator=generator)]
+        structure, on = structures.get(name), mask.cpu()
+        if structure is None:
+            new = on.reshape(-1)[torch.randperm(on.numel(), generator=generator)].reshape(on.shape)
+        elif isinstance(structure, Tensor):
+            new = _permuted_groups(name, on, structure.cpu(), generator)
+        elif hasattr(structure, "density"):
+            new = _ranked(name, on, structure, generator)
         else:
-            flat = _permuted_groups(name, flat, groups[name].cpu(), mask.shape, generator)
-        drawn[name] = flat.reshape(mask.shape).to(mask.device)
+            new = _permuted_groups(name, on, group_ids(on, structure), generator)
+        drawn[name] = new.to(mask.device)
     return drawn
 
 
@@ -117,7 +122,7 @@ def group_ids(mask: Tensor, structure: Structure) -> Tensor:
     tensor([[0, 0],
             [1, 1]])
     """
-    scores, expand = structure(torch.rand(mask.shape))
+    scores, expand = structure(torch.zeros(mask.shape))
     numbers = torch.arange(scores.numel()).reshape(scores.shape)
     ids = torch.zeros(mask.shape, dtype=torch.long)
     for bit in range(max(1, (scores.numel() - 1).bit_length())):
@@ -125,18 +130,35 @@ def group_ids(mask: Tensor, structure: Structure) -> Tensor:
     return ids
 
 
-def _permuted_groups(name: str, flat: Tensor, ids: Tensor, shape: torch.Size, generator: torch.Generator) -> Tensor:
-    if ids.shape != shape:
-        raise TicketError(f"the groups of {name!r}: found shape {tuple(ids.shape)}, expected the mask's {tuple(shape)}")
-    numbers, index, sizes = torch.unique(ids.reshape(-1), return_inverse=True, return_counts=True)
-    kept = torch.zeros_like(numbers).index_add_(0, index, flat.long())
-    if bool(((kept != 0) & (kept != sizes)).any()):
+def _ranked(name: str, mask: Tensor, structure: Structure, generator: torch.Generator) -> Tensor:
+    """For n of m, whose group scores are ranks: keep the same ranks of random scores."""
+    kept = int(mask.sum())
+    ranks, expand = structure(torch.rand(mask.shape, generator=generator))
+    new = ranks >= (ranks.reshape(-1).topk(kept).values.min() if kept else torch.inf)
+    if int(new.sum()) != kept:
         raise TicketError(
-            f"the mask of {name!r} keeps a part of {int(((kept != 0) & (kept != sizes)).sum())} groups; expected each "
-            "to be kept or pruned as one. Pass the structure that the ticket was pruned with."
+            f"the mask of {name!r} keeps {kept} of {mask.numel()} entries; expected as many in every run of m. Pass "
+            "the structure that the ticket was pruned with."
+        )
+    return expand(new)
+
+
+def _permuted_groups(name: str, mask: Tensor, ids: Tensor, generator: torch.Generator) -> Tensor:
+    if ids.shape != mask.shape:
+        found, expected = tuple(ids.shape), tuple(mask.shape)
+        raise TicketError(
+            f"the groups of {name!r}: found shape {found}, expected the mask's {expected}. Number entries."
+        )
+    numbers, index, sizes = torch.unique(ids.reshape(-1), return_inverse=True, return_counts=True)
+    kept = torch.zeros_like(numbers).index_add_(0, index, mask.reshape(-1).long())
+    split = int(((kept != 0) & (kept != sizes)).sum())
+    if split:
+        raise TicketError(
+            f"the mask of {name!r} keeps a part of {split} groups; expected each to be kept or pruned as one. Pass the "
+            "structure that the ticket was pruned with."
         )
     alive = kept > 0
     for size in sizes.unique():
         members = (sizes == size).nonzero().reshape(-1)
         alive[members] = alive[members[torch.randperm(members.numel(), generator=generator)]]
-    return alive[index]
+    return alive[index].reshape(mask.shape)

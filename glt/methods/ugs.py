@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -57,7 +58,7 @@ def search(
         uniform = _noise(model, masks, exact=ugs.exact_rng)
         gates = {name: partial(Soft, noise=ugs.noise, uniform=uniform[name]) for name in masks}
         with gated(model, masks, gates) as soft:
-            values = {name: next(iter(soft[name].parameters())) for name in masks}
+            values = {name: cast(Soft, soft[name]).value for name in masks}
             l1 = {n: _set(ugs.l1_edges if n == "edges.weight" else ugs.l1_weights) for n in masks}
             optimizer = _optimizer(model, values, training, decay_masks=ugs.decay_masks)
             for epoch in range(1, ugs.epochs + 1):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,7 @@ def train(model: nn.Module, start: int, stop: int) -> dict[str, float]:
         loss = functional.cross_entropy(model(inputs), labels)
         loss.backward()
         optimizer.step()
-    return {"loss": float(loss), "from": start}
+    return {"loss": float(loss.detach()), "from": start}
 
 
 def train_by_hand(model: nn.Module, masks: Mapping[str, Tensor], start: int, stop: int) -> State:
@@ -55,8 +56,8 @@ def train_by_hand(model: nn.Module, masks: Mapping[str, Tensor], start: int, sto
         with torch.no_grad():
             for name, p in params.items():
                 grad = grads[name] * masks[name] if name in masks else grads[name]
-                velocity[name] = grad if step == start else 0.9 * velocity[name] + grad
-                p.sub_(0.1 * (1 - step / STEPS) * velocity[name])
+                velocity[name].mul_(0.9).add_(grad)
+                p.add_(velocity[name], alpha=-0.1 * (1 - step / STEPS))
     return {name: value.clone() for name, value in model.state_dict().items()}
 
 
@@ -111,9 +112,7 @@ def test_equals_the_loop_written_by_hand(rewind: Rewind, to: int | None, resume:
     found = list(tickets(model, train, LADDER, steps=STEPS, rewind=rewind))
     for ticket, (masks, trained) in zip(found, by_hand(to, resume), strict=True):
         assert same(ticket.masks, masks)
-        assert ticket.trained is not None
-        for name, value in trained.items():
-            torch.testing.assert_close(ticket.trained[name], value, rtol=1e-4, atol=1e-6)
+        assert same(ticket.trained or {}, trained)
     assert [t.metrics["from"] for t in found] == [to or 0, resume, resume, resume]
     if to == 0:
         assert all(same(ticket.weights, start) for ticket in found)
@@ -122,7 +121,7 @@ def test_equals_the_loop_written_by_hand(rewind: Rewind, to: int | None, resume:
 def test_every_round_meets_its_budget_within_the_last() -> None:
     found = list(tickets(network(), train, LADDER, steps=STEPS))
     assert [ticket.masks.kept for ticket in found] == [72, 43, 22, 7]
-    for wide, narrow in zip(found, found[1:], strict=False):
+    for wide, narrow in pairwise(found):
         assert all(not bool((narrow.masks[n] & ~wide.masks[n]).any()) for n in narrow.masks)
         assert narrow.parent == wide.digest
     assert found[0].parent is None

@@ -15,7 +15,7 @@ def random_graph(nodes: int, edges: int, seed: int) -> torch.Tensor:
 
 def dense(pattern: Pattern, values: torch.Tensor) -> torch.Tensor:
     """The matrix M with M[target, source] = value."""
-    matrix = values.new_zeros(pattern.num_nodes, pattern.num_nodes)
+    matrix = values.new_zeros(pattern.size)
     return matrix.index_put((pattern.target, pattern.source), values)
 
 

@@ -1,0 +1,172 @@
+"""`masked`: constant masks on a model while any trainer trains it. `gated`: learned ones; see `common.apply_gates`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+from weakref import WeakSet
+
+import torch
+from torch import Tensor, nn
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
+
+from common._held import Held, clean
+from common._parameters import resolve
+from common.apply_gates import Gates as Gates
+from common.apply_gates import gated as gated
+from common.masks import Masks, closest
+
+__all__ = ["Gates", "Guard", "gated", "masked"]
+
+
+class Guard:
+    """What `masked` yields: the masks in force, and the means to watch and to change them.
+
+    Attributes:
+        steps: optimizer steps so far that held a guarded parameter.
+        collecting: whether backward passes keep dense gradients; `masked(dense_gradients=True)` sets it.
+    """
+
+    def __init__(self, model: nn.Module, masks: Mapping[str, Tensor], *, dense_gradients: bool = False) -> None:
+        self.steps = 0
+        self.collecting = dense_gradients
+        self._model = model
+        self._held = {name: Held(param, mask) for name, (param, mask) in resolve(model, masks).items()}
+        self._by_id = {id(held.param): held for held in self._held.values()}
+        self._clean: WeakSet[torch.optim.Optimizer] = WeakSet()
+        self._callbacks: list[Callable[[Guard], None]] = []
+        self._copy = ""
+        trainable = [held.param for held in self._held.values() if held.param.requires_grad]
+        self._shapes = Counter(param.shape for param in trainable)
+        self._model_shapes = Counter(param.shape for param in model.parameters())
+        for held in self._held.values():
+            held.enforce()
+
+    @property
+    def masks(self) -> Masks:
+        """The masks in force, as copies; `update` changes them."""
+        return Masks({name: held.kept.clone() for name, held in self._held.items()})
+
+    @property
+    def dense_gradients(self) -> dict[str, Tensor]:
+        """Name to the gradient before masking, accumulated since the last step; empty unless it is collected.
+
+        It is what backward delivered: under a gradient scaler it is scaled, and each rank has its own.
+        """
+        return {name: held.dense for name, held in self._held.items() if held.dense is not None}
+
+    def update(self, masks: Mapping[str, Tensor]) -> None:
+        """Put new masks in force on some or all guarded tensors; newly kept weights start from zero.
+
+        Raises:
+            KeyError: a name is not guarded.
+            ValueError: a shape differs, or aliases disagree.
+        """
+        found = resolve(self._model, masks)
+        for name, (param, _) in found.items():
+            if id(param) not in self._by_id:
+                raise KeyError(
+                    f"{name!r} is not guarded; the nearest is {closest(name, self._held)}. Pass it to masked()"
+                )
+        for param, mask in found.values():
+            self._by_id[id(param)].set(mask)
+        self._clean.clear()
+
+    def after_step(self, callback: Callable[[Guard], None]) -> None:
+        """Call `callback(guard)` after every counted step, while the dense gradients of that step are still there."""
+        self._callbacks.append(callback)
+
+    def _before(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        if optimizer not in self._clean and self._guarded(optimizer):
+            clean(optimizer, self._by_id)
+            self._clean.add(optimizer)
+
+    def _after(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        guarded = self._guarded(optimizer)
+        if not guarded:
+            self._suspect(optimizer)
+            return
+        for held in guarded:
+            held.zero_(held.param)
+            for value in optimizer.state.get(held.param, {}).values():
+                if isinstance(value, Tensor) and value.shape == held.param.shape:
+                    held.zero_(value)
+        self.steps += 1
+        for callback in self._callbacks:
+            callback(self)
+        for held in guarded:
+            held.dense = None
+
+    def _guarded(self, optimizer: torch.optim.Optimizer) -> list[Held]:
+        ids = self._by_id
+        return [ids[id(p)] for group in optimizer.param_groups for p in group["params"] if id(p) in ids]
+
+    def _suspect(self, optimizer: torch.optim.Optimizer) -> None:
+        shapes = Counter(p.shape for group in optimizer.param_groups for p in group["params"])
+        if self._shapes and self._shapes <= shapes <= self._model_shapes:
+            self._copy = type(optimizer).__name__
+
+    def _hook(self, held: Held) -> Callable[[Tensor], Tensor]:
+        def mask(grad: Tensor) -> Tensor:
+            if self.collecting:
+                held.collect(grad)
+            return held.zeroed(grad)
+
+        return mask
+
+    def _check(self) -> None:
+        if self._copy and not self.steps:
+            raise RuntimeError(
+                f"a copy of the model was trained (deepcopy?): {self._copy} stepped tensors of the same shapes, the masked "
+                "model itself was never stepped. Build the optimizer on the model that masked() was given."
+            )
+        for name, held in self._held.items():
+            if count := held.violations():
+                raise RuntimeError(
+                    f"{count} pruned entries of {name!r} are not zero at the end of the block, expected none. Likely "
+                    "causes: load_state_dict or an in-place edit inside the block, or weights copied from another "
+                    "model. Load weights before entering masked()."
+                )
+
+
+@contextmanager
+def masked(model: nn.Module, masks: Mapping[str, Tensor], *, dense_gradients: bool = False) -> Iterator[Guard]:
+    r"""Keep pruned entries exactly zero inside a block, $w \leftarrow m \odot w$, whatever optimizer and trainer run.
+
+    On entry pruned entries become zero. Inside, their gradients are zero, and after every step of any
+    `torch.optim.Optimizer` the weights and the optimizer's state are zeroed again. Parameters, their order and the
+    `state_dict` keys stay as they are. On a clean exit every pruned entry is checked. A copy made inside starts with
+    its zeros but is not guarded: train the model itself; an average of its weights keeps the zeros.
+
+    Args:
+        model: any module.
+        masks: parameter name (any alias of a shared tensor) to a bool mask of its shape; True is kept.
+        dense_gradients: also collect the gradients of pruned entries, in `guard.dense_gradients`.
+
+    Raises:
+        KeyError: a name is not in the model.
+        ValueError: a mask has another shape than its parameter, or aliases disagree.
+        RuntimeError: ranks hold different masks; or, at the end, a pruned entry is not zero or a copy was trained.
+
+    >>> model = nn.Linear(2, 1)
+    >>> optimizer = torch.optim.Adam(model.parameters())
+    >>> with masked(model, {"weight": torch.tensor([[True, False]])}) as guard:
+    ...     model(torch.ones(4, 2)).sum().backward()
+    ...     optimizer.step()
+    >>> model.weight[0, 1].item(), guard.steps
+    (0.0, 1)
+    """
+    guard = Guard(model, masks, dense_gradients=dense_gradients)
+    handles: list[Any] = [
+        register_optimizer_step_pre_hook(guard._before),
+        register_optimizer_step_post_hook(guard._after),
+        *(held.param.register_hook(guard._hook(held)) for held in guard._held.values() if held.param.requires_grad),
+    ]
+    try:
+        yield guard
+    finally:
+        for handle in handles:
+            handle.remove()
+    guard._check()
