@@ -50,6 +50,11 @@ class Guard:
         return Masks({name: held.kept.clone() for name, held in self._held.items()})
 
     @property
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """Name to guarded parameter."""
+        return {name: held.param for name, held in self._held.items()}
+
+    @property
     def dense_gradients(self) -> dict[str, Tensor]:
         """Name to the gradient before masking, accumulated since the last step; empty unless it is collected.
 
@@ -91,7 +96,7 @@ class Guard:
         for held in guarded:
             held.zero_(held.param)
             for value in optimizer.state.get(held.param, {}).values():
-                if isinstance(value, Tensor) and value.shape == held.param.shape:
+                if isinstance(value, Tensor) and value.dim() and value.shape == held.param.shape:
                     held.zero_(value)
         self.steps += 1
         for callback in self._callbacks:
@@ -119,10 +124,16 @@ class Guard:
     def _check(self) -> None:
         if self._copy and not self.steps:
             raise RuntimeError(
-                f"a copy of the model was trained (deepcopy?): {self._copy} stepped tensors of the same shapes, the masked "
-                "model itself was never stepped. Build the optimizer on the model that masked() was given."
+                f"a copy of the model was trained (deepcopy?): {self._copy} stepped tensors of the same shapes, the "
+                "masked model itself was never stepped. Build the optimizer on the model that masked() was given."
             )
+        named = dict(self._model.named_parameters(remove_duplicate=False))
         for name, held in self._held.items():
+            if named.get(name) is not held.param:
+                raise RuntimeError(
+                    f"the parameter {name!r} was replaced inside the block, so it is not masked. Change parameters in "
+                    "place (not by assignment or load_state_dict(assign=True)), or do so before entering masked()."
+                )
             if count := held.violations():
                 raise RuntimeError(
                     f"{count} pruned entries of {name!r} are not zero at the end of the block, expected none. Likely "

@@ -165,6 +165,11 @@ class Ticket:
             TicketError: names, shapes or types of the model's tensors differ (the first few are named), or the
                 fingerprints differ (both are shown).
         """
+        if graph is not None and plain(graph) != plain(self.graph):
+            raise TicketError(
+                f"a ticket for another graph: found the graph {plain(graph)}, expected {plain(self.graph)}. Load the "
+                "data that the ticket was found on; nothing was changed."
+            )
         state = {name: value for name, value in model.state_dict().items() if isinstance(value, Tensor)}
         names = dict.fromkeys([*self.weights, *state])
         differ = [(n, _look(self.weights, n), _look(state, n)) for n in names]
@@ -175,11 +180,6 @@ class Ticket:
             raise TicketError(
                 f"a ticket for another model: {len(differ)} of {len(names)} tensors differ ({first}{more}). Build the "
                 "model that the ticket's recipe names; the model was left as it was."
-            )
-        if graph is not None and plain(graph) != plain(self.graph):
-            raise TicketError(
-                f"a ticket for another graph: found the graph {plain(graph)}, expected {plain(self.graph)}. Load the "
-                "data that the ticket was found on; nothing was changed."
             )
 
     def apply(self, model: nn.Module) -> None:

@@ -169,7 +169,7 @@ def test_processes_and_one_process_agree(found: dict, npz: str, tmp_path: Path) 
 
 def test_data_and_doctor(capsys: pytest.CaptureFixture[str]) -> None:
     code, facts, _ = glt(capsys, "data", "digits", "--json")
-    assert (code, facts["nodes"], facts["edges"]) == (0, 1797, 9927)
+    assert (code, facts["nodes"], facts["edges"]) == (0, 1797, 9929)
     code, places, _ = glt(capsys, "data", "--json")
     assert places["datasets"]["digits"] == "embedded"
     code, health, err = glt(capsys, "doctor", "--json")
