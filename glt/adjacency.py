@@ -7,17 +7,14 @@ dense-dense product for the edge values, in memory linear in edges, never nodes 
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["Adjacency", "Features", "Pattern", "propagate"]
+from glt._csr import csr
 
-with warnings.catch_warnings():  # torch says once a process that CSR tensors are in beta; say it to nobody
-    warnings.simplefilter("ignore")
-    torch.sparse_csr_tensor(torch.tensor([0, 0]), torch.tensor([], dtype=torch.long), torch.tensor([]), size=(1, 1))
+__all__ = ["Adjacency", "Pattern", "propagate"]
 
 
 class Pattern:
@@ -89,13 +86,11 @@ class Pattern:
 
     def matrix(self, values: Tensor) -> Tensor:
         """CSR tensor (targets, sources) that maps source features to targets, from (E,) values in edge order."""
-        values = values[self.order]
-        return torch.sparse_csr_tensor(self.rows, self.columns, values, size=self.size, check_invariants=False)
+        return csr(self.rows, self.columns, values[self.order], self.size)
 
     def transposed(self, values: Tensor) -> Tensor:
         """The transpose of `matrix(values)`."""
-        size, values = self.size[::-1], values[self.back]
-        return torch.sparse_csr_tensor(self.back_rows, self.back_columns, values, size=size, check_invariants=False)
+        return csr(self.back_rows, self.back_columns, values[self.back], self.size[::-1])
 
 
 def _csr(row: Tensor, column: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
@@ -193,56 +188,9 @@ class _Propagate(torch.autograd.Function):
 def propagate(pattern: Pattern, values: Tensor, x: Tensor) -> Tensor:
     """Sum over incoming edges: (E,) values in edge order times (N, D) features gives (N, D).
 
-    >>> chain = Pattern(torch.tensor([[0, 1], [1, 2]]), num_nodes=3)
+    >>> chain = Pattern(torch.tensor([[0, 1], [1, 2]]), sources=3)
     >>> propagate(chain, torch.tensor([1.0, 2.0]), torch.tensor([[1.0], [1.0], [1.0]])).tolist()
     [[0.0], [1.0], [2.0]]
     """
     result: Tensor = _Propagate.apply(pattern, values, x)  # type: ignore[no-untyped-call]
     return result
-
-
-class _SparseLinear(torch.autograd.Function):
-    """x W with x constant and sparse, so the only gradient is x^T g for W."""
-
-    @staticmethod
-    def forward(ctx: Any, features: Features, weight: Tensor) -> Tensor:  # type: ignore[override]
-        ctx.features = features
-        return features.matrix @ weight.T.contiguous()
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor]:  # type: ignore[override]
-        transposed = ctx.features.transposed
-        return None, (transposed @ grad.contiguous()).T
-
-
-class Features:
-    """Constant node features, multiplied as CSR where that pays (bag-of-words: 28 times on Cora's 1.3 %).
-
-    Args:
-        x: (N, F) float features.
-        sparse_below: share of non-zeros under which the forward product uses CSR; dense products win above it.
-        back_sparse_below: the same for the gradient, whose dense product is the faster one earlier.
-    """
-
-    def __init__(self, x: Tensor, *, sparse_below: float = 0.15, back_sparse_below: float = 0.05) -> None:
-        self.x, self.shape = x, x.shape
-        self._limits = {"sparse_below": sparse_below, "back_sparse_below": back_sparse_below}
-        density = float((x != 0).float().mean()) if x.numel() else 1.0
-        self.is_sparse = density < sparse_below
-        self._rows: dict[int, tuple[Tensor, Features]] = {}
-        if self.is_sparse:
-            self.matrix = x.to_sparse_csr()
-            self.transposed = x.T.contiguous().to_sparse_csr() if density < back_sparse_below else x.T
-
-    def rows(self, index: Tensor) -> Features:
-        """The features of some nodes; kept for the same `index` object."""
-        if id(index) not in self._rows:
-            self._rows[id(index)] = (index, Features(self.x[index], **self._limits))
-        return self._rows[id(index)][1]
-
-    def linear(self, weight: Tensor) -> Tensor:
-        """x W^T for a weight (out, F): (N, out), with the gradient to the weight."""
-        if not self.is_sparse:
-            return torch.nn.functional.linear(self.x, weight)
-        result: Tensor = _SparseLinear.apply(self, weight)  # type: ignore[no-untyped-call]
-        return result

@@ -12,7 +12,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from glt.adjacency import Adjacency, Features
+from glt.adjacency import Adjacency
+from glt.features import Features
 
 __all__ = ["Aggregation", "GCNConv", "aggregate"]
 

@@ -42,12 +42,7 @@ def run(config: Eval, console: Console) -> dict[str, Any]:
     graph = load(found.dataset, config.data_root)
     own = int(ticket.recipe.get("seed", 0))
     model = build(graph, found, own)
-    fingerprint = model.edges.fingerprint()
-    if fingerprint != ticket.graph:
-        raise TicketError(
-            f"a ticket for another graph: found {fingerprint}, expected {ticket.graph}. Name the data set that the "
-            f"ticket was found on ({ticket.recipe['find']['dataset']})."
-        )
+    ticket.verify(model, model.edges.fingerprint())
     accuracy: dict[str, list[float]] = {"dense": [], "ticket": [], "random": [], "reinit": []}
     for number, seed in enumerate(range(own, own + config.seeds), 1):
         row = _row(ticket, graph, found, seed)

@@ -14,9 +14,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from glt.adjacency import Adjacency, Features
+from glt.adjacency import Adjacency
 from glt.convs import GCNConv
 from glt.edges import Edges
+from glt.features import Features
 
 __all__ = ["GCN", "NETWORKS", "GraphModel", "dropout"]
 

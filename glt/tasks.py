@@ -11,8 +11,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from glt.adjacency import Features
 from glt.data import Graph
+from glt.features import Features
 
 __all__ = ["NodeClassification"]
 

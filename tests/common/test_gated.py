@@ -110,7 +110,7 @@ def test_everything_is_restored_after_an_exception() -> None:
 def test_a_gate_that_fails_to_build_leaves_no_trace() -> None:
     model = network()
     makers = {"0.weight": Soft, "3.weight": partial(TopK, density=0.9)}
-    with pytest.raises(ValueError, match="density is 0.9"), gated(model, half(model), makers):
+    with pytest.raises(ValueError, match=r"density is 0\.9"), gated(model, half(model), makers):
         pass
     assert not any(parametrize.is_parametrized(m) for m in model.modules())
 
@@ -190,11 +190,11 @@ def test_gates_work_under_func_transforms_and_compile() -> None:
 
 def test_errors_name_what_is_wrong() -> None:
     model = network()
-    with pytest.raises(KeyError, match="no parameter '0.weigth'; the nearest is '0.weight'"):
+    with pytest.raises(KeyError, match=r"no parameter '0\.weigth'; the nearest is '0\.weight'"):
         gated(model, {"0.weigth": torch.ones(1)}, Soft).__enter__()
     with pytest.raises(ValueError, match=r"mask of '0.weight' has shape \(1,\), the parameter \(2, 1, 3, 3\)"):
         gated(model, {"0.weight": torch.ones(1)}, Soft).__enter__()
-    with pytest.raises(KeyError, match="names '3.weight', which has no gate"):
+    with pytest.raises(KeyError, match=r"masks name '3\.weight', which has no gate"):
         gated(model, half(model), {"0.weight": Soft}).__enter__()
     with gated(model, half(model), Soft) as gates, pytest.raises(KeyError, match="no gate on 'x'"):
         gates["x"]

@@ -5,7 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glt.adjacency import Adjacency, Features, Pattern, propagate
+from glt.adjacency import Adjacency, Pattern, propagate
+from glt.features import Features
 
 
 def random_graph(nodes: int, edges: int, seed: int) -> torch.Tensor:

@@ -9,9 +9,9 @@ from torch_geometric.nn import SimpleConv
 from common.apply import gated, masked
 from common.gates import Soft
 from common.masks import Masks
-from glt.adjacency import Features
 from glt.convs import GCNConv, aggregate
 from glt.edges import Edges
+from glt.features import Features
 from glt.models import GCN, GraphModel
 
 

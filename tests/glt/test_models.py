@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from glt.adjacency import Features
 from glt.data import Graph
 from glt.edges import Edges
+from glt.features import Features
 from glt.models import GCN, GraphModel, dropout
 
 
