@@ -10,8 +10,9 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import platform
 import time
+
+from common.runs.manifest import cpu_model
 
 LIMITS = {"cora": (0.1, 700), "pubmed": (0.6, 1200)}
 
@@ -56,7 +57,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--datasets", nargs="+", default=list(LIMITS))
     words = parser.parse_args()
-    result: dict[str, object] = {"threads": 1, "hardware": platform.processor() or platform.machine()}
+    result: dict[str, object] = {"threads": 1, "hardware": cpu_model()}
     for dataset in words.datasets:
         with multiprocessing.get_context("spawn").Pool(1) as pool:
             found = pool.apply(measure, (dataset, words.epochs))

@@ -68,7 +68,7 @@ class Held:
             grad = grad.coalesce()
             index = grad.indices()
             values = grad.values().masked_fill(~self._kept_on(grad)[tuple(index)], 0)
-            return torch.sparse_coo_tensor(index, values, grad.shape, is_coalesced=True)
+            return torch.sparse_coo_tensor(index, values, grad.shape, is_coalesced=True, check_invariants=False)
         bits = None if grad.requires_grad else self._bits_for(grad)
         if bits is None:
             return grad.masked_fill(~self._kept_on(grad), 0)

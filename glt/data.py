@@ -211,8 +211,8 @@ def _download(name: str, root: str | Path | None) -> Path:
     try:
         Planetoid(str(cache), name)
     except Exception as error:  # PyG's downloaders raise whatever their transport raises
-        for empty in (raw, raw.parent / "processed"):
-            if empty.is_dir() and not any(empty.iterdir()):
-                empty.rmdir()
+        for folder in (raw.parent / "processed", raw, raw.parent, cache, cache.parent):
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
         raise MissingData(f"{absent} (The download failed: {type(error).__name__}.)") from error
     return cache

@@ -11,7 +11,7 @@ from common.runs.plots import Rung, density_curve, graph_drawing, layer_densitie
 from common.runs.report import Count, Figure, Report, render
 from common.runs.store import Run
 from common.ticket import Ticket
-from glt.config import Find
+from glt.config import Find, preset
 from glt.data import Graph
 from glt.edges import Edges
 from glt.ladder import EDGES
@@ -40,7 +40,7 @@ def write_report(config: Find, graph: Graph, store: Run, summary: Summary, ticke
         counts=[Count(group, int(c["kept"]), int(c["total"])) for group, c in final.counts.items()],
         summary=[*_DEFINITIONS, f"{config.seeds} seeds, {seconds:.0f} seconds of work."],
         columns=["round", "edges kept", "weights kept", *(_NAMES[n] for n in _series(final)), "wins"],
-        rows=[_row(level) for level in summary.rungs],
+        rows=[_dense_row(summary, len(_series(final))), *(_row(level) for level in summary.rungs)],
         figures=[*_figures(config, summary), *_drawing(graph, config, ticket)],
         command=command_line(config),
         settings=dataclasses.asdict(config),
@@ -53,7 +53,9 @@ def write_report(config: Find, graph: Graph, store: Run, summary: Summary, ticke
 def command_line(config: Find) -> str:
     """The words that repeat a run: the data set, then every setting that differs from its default."""
     words = ["glt", "find", config.dataset]
-    words += _changed(config, Find(), "")
+    words += _changed(config, preset(Find(config.dataset, rounds=config.rounds)), "")
+    if config.rounds != preset(Find(config.dataset)).rounds:
+        words += ["--rounds", str(config.rounds)]
     return shlex.join(words)
 
 
@@ -73,6 +75,10 @@ def _changed(config: Any, default: Any, prefix: str) -> list[str]:
 
 def _series(level: Level) -> list[str]:
     return [name for name in _NAMES if name in level.accuracy]
+
+
+def _dense_row(summary: Summary, series: int) -> list[str]:
+    return ["0", "100%", "100%", f"{summary.dense:.1%}", *[""] * (series - 1), "dense"]
 
 
 def _row(level: Level) -> list[str]:

@@ -18,7 +18,7 @@ from typing import Any
 
 from common.runs.files import canonical, plain
 
-__all__ = ["cpu_seconds", "manifest", "peak_rss_mb"]
+__all__ = ["cpu_model", "cpu_seconds", "manifest", "peak_rss_mb"]
 
 _LIBRARIES = (
     "lottery-tickets",
@@ -64,7 +64,7 @@ def manifest(
         "versions": _versions(),
         "machine": {
             "platform": platform.platform(),
-            "cpu": _cpu_model(),
+            "cpu": cpu_model(),
             "cpus": os.cpu_count(),
         },
         "torch": _torch(),
@@ -113,7 +113,8 @@ def _versions() -> dict[str, str]:
 
 
 @cache
-def _cpu_model() -> str:
+def cpu_model() -> str:
+    """The processor's name, as the system gives it."""
     for line in _lines("/proc/cpuinfo"):
         key, _, value = line.partition(":")
         if key.strip() == "model name":

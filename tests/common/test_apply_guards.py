@@ -29,12 +29,16 @@ def sgd(model: nn.Module) -> torch.optim.Optimizer:
     return torch.optim.SGD(model.parameters(), lr=0.1)
 
 
+def train_a_copy(model: nn.Module) -> None:
+    with masked(model, {"weight": KEEP}):
+        trained = copy.deepcopy(model)
+        step(trained, sgd(trained))
+
+
 def test_defect_9_training_a_copy_is_caught() -> None:
     model = network()
     with pytest.raises(RuntimeError, match=r"a copy of the model was trained \(deepcopy\?\): SGD"):
-        with masked(model, {"weight": KEEP}):
-            trained = copy.deepcopy(model)
-            step(trained, sgd(trained))
+        train_a_copy(model)
 
 
 def test_another_model_may_train_inside_the_block() -> None:
@@ -61,9 +65,7 @@ def test_an_average_made_inside_stays_zero() -> None:
 
 def test_an_edit_inside_the_block_is_named() -> None:
     model = network()
-    with pytest.raises(
-        RuntimeError, match=r"3 pruned entries.*|2 pruned entries of 'weight' are not zero.*load_state_dict"
-    ):
+    with pytest.raises(RuntimeError, match="2 pruned entries of 'weight' are not zero.*load_state_dict"):
         with masked(model, {"weight": KEEP}):
             model.load_state_dict(network().state_dict())
 
@@ -82,11 +84,15 @@ def test_a_replaced_parameter_is_named() -> None:
             model.weight = nn.Parameter(torch.zeros(2, 3))
 
 
+def fill_and_fail(model: nn.Linear) -> None:
+    model.weight.data.fill_(1.0)
+    raise ZeroDivisionError
+
+
 def test_an_exception_inside_passes_and_removes_the_hooks() -> None:
     model = network()
     with pytest.raises(ZeroDivisionError), masked(model, {"weight": KEEP}):
-        model.weight.data.fill_(1.0)
-        raise ZeroDivisionError
+        fill_and_fail(model)
     step(model, sgd(model))
     assert torch.count_nonzero(model.weight) == 6
     assert not model.weight._backward_hooks
@@ -168,7 +174,8 @@ def test_automatic_mixed_precision(scaled: bool) -> None:
 def test_other_types_of_weights(dtype: torch.dtype) -> None:
     model = network()
     with masked(model, {"weight": KEEP}):
-        model.to(dtype)  # a trainer that casts inside the block
+        for param in model.parameters():  # as a trainer that casts the model inside the block
+            param.data = param.data.to(dtype)
         optimizer = sgd(model)
         (model.weight * model.weight).abs().sum().backward()
         optimizer.step()

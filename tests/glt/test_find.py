@@ -174,3 +174,12 @@ def test_data_and_doctor(capsys: pytest.CaptureFixture[str]) -> None:
     assert places["datasets"]["digits"] == "embedded"
     code, health, err = glt(capsys, "doctor", "--json")
     assert (code, health["ok"]) == (0, True), err
+
+
+def test_the_report_repeats_the_run_in_words() -> None:
+    from glt.config import Find, Network, preset
+    from glt.report import command_line
+
+    assert command_line(preset(Find())) == "glt find digits"
+    config = preset(Find("cora", rounds=3, symmetric=False, network=Network(depth=4)))
+    assert command_line(config) == "glt find cora --symmetric false --network.depth 4 --rounds 3"
