@@ -1,43 +1,49 @@
-"""Exact selection: the k largest of many numbers, ties by lowest index, without sorting them all.
-
-Among many numbers a strided sample brackets the k-th largest, and only what lies inside the bracket is searched. The
-counts outside prove that it does; where it does not, everything is searched. The answer never depends on the sample.
-"""
+"""Exact selection: the k largest of many numbers, ties by lowest index, without sorting them all."""
 
 from __future__ import annotations
 
-import math
+import functools
 from collections.abc import Sequence
-from functools import reduce
 
 import torch
 from torch import Tensor
 
 __all__ = ["kth_largest", "top_counts", "top_k"]
 
-_MANY = 1 << 17  # from here on a sample pays
-_SAMPLE = 1 << 15
-_MARGIN = 5.0  # standard deviations of the sample's rank on either side
+_LARGE = 1 << 18  # from here on a sample pays
+_SAMPLE = 1 << 16
+_CHUNK = 1 << 20  # temporaries of this many numbers stay in the cache
 
 
 def kth_largest(values: Tensor | Sequence[Tensor], k: int) -> Tensor:
-    """The k-th largest value, exactly; k = 1 is the maximum.
+    """The k-th largest value (k = 1 is the maximum), exactly; several tensors count as one long one.
+
+    Of many values a random sample (of a fixed seed) brackets the answer; those inside the bracket are gathered and
+    searched. A bracket that misses is noticed by counting, and everything is searched instead.
 
     Args:
-        values: numbers of any shape and real dtype, infinities included, or several such tensors taken as one.
-        k: in [1, how many values there are].
+        values: numbers of any shape and dtype, infinite ones too; of several dtypes the promoted one is used.
+        k: in [1, the number of values].
 
     Returns:
-        A scalar tensor.
+        A scalar tensor, on the device of the first tensor.
 
     Raises:
         ValueError: k is out of range, or a value is NaN.
 
-    >>> kth_largest(torch.tensor([3.0, 1.0, 2.0]), 2)
-    tensor(2.)
+    >>> kth_largest(torch.tensor([3.0, 1.0, 2.0]), 2).item()
+    2.0
+    >>> kth_largest([torch.tensor([3.0, 1.0]), torch.tensor([[2.0]])], 2).item()
+    2.0
     """
     parts = _flat([values] if isinstance(values, Tensor) else values)
-    return _kth(parts, k)
+    n = sum(part.numel() for part in parts)
+    if not 1 <= k <= n:
+        raise ValueError(f"k must lie in [1, {n}], the number of values; found {k}")
+    _refuse_nan(parts)
+    parts = [part for part in parts if part.numel()]
+    found = _bracketed(parts, n, k) if n >= _LARGE else None
+    return _kth(parts, k) if found is None else found
 
 
 def top_counts(parts: Sequence[Tensor], k: int) -> list[int]:
@@ -53,17 +59,15 @@ def top_counts(parts: Sequence[Tensor], k: int) -> list[int]:
     >>> top_counts([torch.tensor([1.0, 5.0]), torch.tensor([1.0, 1.0])], 2)
     [2, 0]
     """
-    if k == 0:
-        return [0 for _ in parts]
     flat = _flat(parts)
-    threshold = _kth(flat, k).item()
-    counts = [int(torch.count_nonzero(part >= threshold)) for part in flat]
-    surplus = sum(counts) - k
-    for i in reversed(range(len(flat))):
-        if surplus:
-            ties = min(surplus, int(torch.count_nonzero(flat[i] == threshold)))
-            counts[i] -= ties
-            surplus -= ties
+    if k == 0:
+        _refuse_nan(flat)
+        return [0] * len(flat)
+    threshold = kth_largest(flat, k).item()
+    counts = [_count(part.split(_CHUNK), "gt", threshold) for part in flat]
+    for i, part in enumerate(flat):
+        if missing := k - sum(counts):
+            counts[i] += min(missing, _count(part.split(_CHUNK), "eq", threshold))
     return counts
 
 
@@ -71,97 +75,90 @@ def top_k(scores: Tensor, k: int) -> Tensor:
     """A mask of the k largest scores, exactly k of them; among ties the lowest flat index wins.
 
     Args:
-        scores: numbers of any shape and real dtype, infinities included.
+        scores: numbers of any shape and dtype, infinite ones too.
         k: in [0, scores.numel()].
 
     Returns:
-        A bool tensor of the same shape.
+        A bool tensor of the scores' shape.
 
     Raises:
-        ValueError: k is out of range, or a score is NaN.
+        ValueError: a score is NaN, or k is out of range.
 
     >>> top_k(torch.tensor([1.0, 1.0, 0.0, 1.0]), 2).tolist()
     [True, True, False, False]
     """
     (flat,) = _flat([scores])
-    if k == 0:
+    if not 0 <= k <= flat.numel():
+        raise ValueError(f"k must lie in [0, {flat.numel()}], the number of scores; found {k}")
+    if k in (0, flat.numel()):
         _refuse_nan([flat])
-        return torch.zeros_like(scores, dtype=torch.bool)
-    threshold = _kth([flat], k)
-    mask = flat >= threshold
-    surplus = int(torch.count_nonzero(mask)) - k
-    if surplus:
-        ties = (flat == threshold).nonzero().squeeze(1)
-        mask[ties[-surplus:]] = False
+        return torch.full(scores.shape, k > 0, dtype=torch.bool, device=scores.device)
+    threshold = kth_largest(flat, k)
+    mask = flat > threshold
+    ties = flat == threshold
+    missing = k - int(mask.count_nonzero())
+    if int(ties.count_nonzero()) == missing:
+        mask |= ties
+    else:
+        mask[ties.nonzero().squeeze(1)[:missing]] = True
     return mask.reshape(scores.shape)
 
 
 def _flat(values: Sequence[Tensor]) -> list[Tensor]:
-    """One-dimensional views of one dtype."""
-    dtype = reduce(torch.promote_types, [v.dtype for v in values], torch.uint8 if values else torch.float32)
+    """One-dimensional tensors of one dtype that can be ordered."""
+    dtype = functools.reduce(torch.promote_types, (v.dtype for v in values), torch.bool)
     if dtype.is_complex:
-        raise ValueError(f"found {dtype} numbers, which have no order; take their abs() first")
-    return [v.detach().reshape(-1).to(dtype if v.dtype != dtype else v.dtype) for v in values]
+        raise ValueError(f"found numbers of {dtype}, which have no order; take their abs() first")
+    dtype = torch.uint8 if dtype == torch.bool else dtype
+    return [v.detach().reshape(-1).to(dtype) for v in values]
 
 
 def _refuse_nan(parts: Sequence[Tensor]) -> None:
-    for part in parts:
-        if part.numel() and part.is_floating_point() and bool(part.amax().isnan()):
-            raise ValueError(
-                f"{int(part.isnan().sum())} of {part.numel()} scores are NaN, which have no order. Look for a "
-                "diverged training or an infinite loss."
-            )
+    """Raise if any number is NaN; the maximum is NaN then, and needs no temporaries."""
+    if any(part.is_floating_point() and part.numel() and bool(part.max().isnan()) for part in parts):
+        found, n = sum(int(part.isnan().sum()) for part in parts), sum(part.numel() for part in parts)
+        raise ValueError(
+            f"{found} of {n} values are NaN, which have no order; look for a diverged training or an infinite loss"
+        )
 
 
 def _kth(parts: Sequence[Tensor], k: int) -> Tensor:
-    total = sum(part.numel() for part in parts)
-    if not 1 <= k <= total:
-        raise ValueError(f"k must lie between 1 and {total}, the number of scores; found {k}")
-    _refuse_nan(parts)
-    if total >= _MANY:
-        found = _bracketed(parts, k, total)
-        if found is not None:
-            return found
-    return _search(parts, k)
+    flat = parts[0] if len(parts) == 1 else torch.cat([part.to(parts[0].device) for part in parts])
+    return torch.kthvalue(flat, flat.numel() - k + 1).values
 
 
-def _search(parts: Sequence[Tensor], k: int) -> Tensor:
-    values = parts[0] if len(parts) == 1 else torch.cat([part.to(parts[0].device) for part in parts])
-    return torch.kthvalue(values, values.numel() - k + 1).values
+def _bracketed(parts: Sequence[Tensor], n: int, k: int) -> Tensor | None:
+    """The k-th largest of the concatenated parts by way of a bracket; None if the answer lies outside."""
+    low, high = _bracket(parts, n, k)
+    chunks = [chunk for part in parts for chunk in part.split(_CHUNK)]
+    larger, enough = _count(chunks, "gt", high), _count(chunks, "ge", low)
+    if not larger < k <= enough:
+        return None
+    at_high = low == high or k <= larger + _count(chunks, "eq", high)
+    if at_high or k > enough - _count(chunks, "eq", low):  # many equal numbers end here
+        return torch.tensor(high if at_high else low, dtype=parts[0].dtype, device=parts[0].device)
+    return _kth([chunk[(chunk >= low) & (chunk <= high)] for chunk in chunks], k - larger)
 
 
-def _bracketed(parts: Sequence[Tensor], k: int, total: int) -> Tensor | None:
-    """The k-th largest by way of a sample's order statistics, or None if these missed it."""
-    high, low = _bracket(parts, k, total)
-    inside, larger, reached = [], 0, 0
+def _bracket(parts: Sequence[Tensor], n: int, k: int) -> tuple[float, float]:
+    """Two numbers that enclose the k-th largest, but for a chance of one in some ten thousand."""
+    generator = torch.Generator().manual_seed(0)
+    drawn = []
     for part in parts:
-        upper = part >= (torch.inf if high is None else high.item())
-        above = torch.ones_like(upper) if low is None else part > low.item()
-        larger += 0 if high is None else int(torch.count_nonzero(upper))
-        reached += int(torch.count_nonzero(above))
-        inside.append(above if high is None else above.logical_xor_(upper))
-    if larger < k <= reached:
-        return _search([part[mask] for part, mask in zip(parts, inside, strict=True)], k - larger)
-    for bound in (high, low):
-        if bound is not None and _is_kth(parts, bound.item(), k):
-            return bound
-    return None
-
-
-def _bracket(parts: Sequence[Tensor], k: int, total: int) -> tuple[Tensor | None, Tensor | None]:
-    """Values that very likely lie above and below the k-th largest; None where the sample ends before."""
-    stride, seen, picked = total // _SAMPLE, 0, []
-    for part in parts:
-        picked.append(part[-seen % stride :: stride].to(parts[0].device))
-        seen += part.numel()
-    sample = torch.cat(picked).sort(descending=True).values
+        size = -(-part.numel() * min(_SAMPLE, n) // n)
+        index = torch.randint(part.numel(), (size,), generator=generator)
+        drawn.append(part[index.to(part.device)].to(parts[0].device))
+    sample = torch.cat(drawn).sort(descending=True).values
     size = sample.numel()
-    share = k / total
-    margin = _MARGIN * math.sqrt(size * share * (1 - share)) + 8
-    first, last = math.floor(size * share - margin), math.ceil(size * share + margin)
-    return (sample[first] if first >= 0 else None), (sample[last] if last < size else None)
+    share = k / n
+    margin = 4 * (size * share * (1 - share)) ** 0.5 + 4 + len(parts)
+    first, last = int(share * size - margin), int(share * size + margin) + 1
+    floating = sample.is_floating_point()
+    ends = (-torch.inf, torch.inf) if floating else (torch.iinfo(sample.dtype).min, torch.iinfo(sample.dtype).max)
+    return (sample[last].item() if last < size else ends[0], sample[first].item() if first >= 0 else ends[1])
 
 
-def _is_kth(parts: Sequence[Tensor], value: float, k: int) -> bool:
-    larger = sum(int(torch.count_nonzero(part > value)) for part in parts)
-    return larger < k <= sum(int(torch.count_nonzero(part >= value)) for part in parts)
+def _count(chunks: Sequence[Tensor], relation: str, bound: float) -> int:
+    """How many numbers are greater than (gt), at least (ge) or equal to (eq) the bound."""
+    compare = getattr(torch, relation)
+    return sum(int(compare(chunk, bound).count_nonzero()) for chunk in chunks)

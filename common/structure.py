@@ -128,7 +128,8 @@ def n_of_m(n: int, m: int) -> Structure:
         runs = score.reshape(-1, m)
         order = runs.argsort(dim=1, descending=True, stable=True)
         rank = order.argsort(dim=1).to(torch.float32)
-        return (-rank).masked_fill((rank >= n) | runs.isneginf(), -torch.inf).reshape(score.shape), lambda kept: kept
+        dead = (rank >= n) | runs.isneginf()
+        return (0.0 - rank).masked_fill(dead, -torch.inf).reshape(score.shape), lambda kept: kept
 
     structure.density = n / m  # type: ignore[attr-defined]
     return structure

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from glt._csr import from_dense
 
@@ -40,16 +41,17 @@ class Features:
         self._limits = {"sparse_below": sparse_below, "back_sparse_below": back_sparse_below}
         density = float((x != 0).float().mean()) if x.numel() else 1.0
         self.is_sparse = density < sparse_below
-        self._rows: dict[int, tuple[Tensor, Features]] = {}
+        self._rows = WeakTensorKeyDictionary()
         if self.is_sparse:
             self.matrix = from_dense(x)
             self.transposed = from_dense(x.T) if density < back_sparse_below else x.T
 
     def rows(self, index: Tensor) -> Features:
-        """The features of some nodes; kept for the same `index` object."""
-        if id(index) not in self._rows:
-            self._rows[id(index)] = (index, Features(self.x[index], **self._limits))
-        return self._rows[id(index)][1]
+        """The features of some nodes; kept as long as the very same `index` lives."""
+        if index not in self._rows:
+            self._rows[index] = Features(self.x[index], **self._limits)
+        found: Features = self._rows[index]
+        return found
 
     def linear(self, weight: Tensor) -> Tensor:
         """x W^T for a weight (out, F): (N, out), with the gradient to the weight."""

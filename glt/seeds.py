@@ -34,8 +34,8 @@ def jobs_for(config: Find) -> int:
     return max(1, min(config.seeds, config.jobs or os.cpu_count() or 1))
 
 
-def climb_seed(config: Find, seed: int, folder: Path) -> int:
-    """Climb one seed's ladder from its first unfinished rung; returns how many rungs that were."""
+def climb_seed(config: Find, seed: int, folder: Path, watch: Callable[[], Any] = lambda: None) -> int:
+    """Climb one seed's ladder from its first unfinished rung, calling `watch` after each; returns how many."""
     from glt.data import load
     from glt.ladder import climb, densities
 
@@ -53,6 +53,7 @@ def climb_seed(config: Find, seed: int, folder: Path) -> int:
         layers = {n: kept / total for n, (kept, total) in rung.ticket.masks.counts().items()}
         run.event("memory", seed=seed, peak_rss_mb=peak_rss_mb())
         run.finish(name, {"seed": seed, "round": rung.number, **result, "densities": layers})
+        watch()
     return rungs - first
 
 
@@ -66,8 +67,7 @@ def climb_all(config: Find, folder: Path, watch: Callable[[], Any]) -> None:
     jobs = jobs_for(config)
     if jobs == 1:
         for seed in seeds:
-            climb_seed(config, seed, folder)
-            watch()
+            climb_seed(config, seed, folder, watch)
         return
     import torch.multiprocessing as mp
 

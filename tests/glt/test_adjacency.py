@@ -1,5 +1,7 @@
 """Sparse propagation and its two gradients, against dense matrices and torch-geometric."""
 
+import gc
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -90,3 +92,13 @@ def test_features_multiply_alike_sparse_and_dense(share: float) -> None:
     mine = torch.autograd.grad((features.linear(weight) * upstream).sum(), weight)[0]
     torch.testing.assert_close(features.linear(weight), x @ weight.T)
     torch.testing.assert_close(mine, upstream.T @ x)
+
+
+def test_rows_of_features_are_forgotten_with_their_index() -> None:
+    features = Features(torch.eye(4))
+    index = torch.tensor([2, 0])
+    assert features.rows(index) is features.rows(index)
+    torch.testing.assert_close(features.rows(index).x, torch.eye(4)[index])
+    del index
+    gc.collect()
+    assert len(features._rows) == 0

@@ -1,0 +1,162 @@
+"""Criteria from the gradients of a loss: what would change if a weight were gone.
+
+All have the signature of `common.scores`. With several batches b, g_b is the gradient of the b-th loss and E_b the
+mean over batches. Batch normalisation and dropout act as in the mode the model is in, and leave nothing behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from common._scorer import Objective, cite, losses, slopes, unchanged
+
+__all__ = ["fisher", "gradient", "grasp", "snip", "taylor"]
+
+
+@cite("Evci et al., Rigging the Lottery: Making All Tickets Winners, ICML 2020")
+def gradient(model: nn.Module, params: Mapping[str, Tensor], objective: Objective | None = None) -> dict[str, Tensor]:
+    r"""How steep the loss is in a weight, kept or not: $|E_b[g_b]|$, the growth criterion of RigL.
+
+    Args:
+        model: any module; left as it was.
+        params: name to parameter of the model.
+        objective: yields one scalar loss a batch.
+
+    Returns:
+        Name to scores of the parameter's shape, without gradient; larger survives.
+
+    Raises:
+        ValueError: there is no objective, it yields no loss, or no loss depends on a parameter.
+        TypeError: what it yields is no differentiable scalar.
+
+    References:
+        Evci et al., Rigging the Lottery: Making All Tickets Winners, ICML 2020.
+
+    >>> model = nn.Linear(2, 1, bias=False)
+    >>> gradient(model, {"weight": model.weight}, lambda m: [m(torch.tensor([3.0, -1.0])).sum()])
+    {'weight': tensor([[3., 1.]])}
+    """
+    with unchanged(model, params):
+        return {name: grad.abs() for name, grad in _mean(model, params, objective, "gradient").items()}
+
+
+@cite("Lee et al., SNIP: Single-shot Network Pruning based on Connection Sensitivity, ICLR 2019")
+def snip(model: nn.Module, params: Mapping[str, Tensor], objective: Objective | None = None) -> dict[str, Tensor]:
+    r"""Connection sensitivity: $E_b[|w \cdot g_b|]$, the slope of each batch's loss in a mask on the weight.
+
+    Args, Returns, Raises: as `gradient`.
+
+    References:
+        Lee et al., SNIP: Single-shot Network Pruning based on Connection Sensitivity, ICLR 2019.
+
+    >>> model = nn.Linear(2, 1, bias=False)
+    >>> _ = nn.init.constant_(model.weight, 2.0)
+    >>> snip(model, {"weight": model.weight}, lambda m: [m(torch.tensor([3.0, -1.0])).sum()])
+    {'weight': tensor([[6., 2.]])}
+    """
+    sums, batches = {name: torch.zeros_like(p).detach() for name, p in params.items()}, 0
+    with unchanged(model, params):
+        for grads in slopes(model, params, objective, "snip"):
+            batches += 1
+            for name, grad in grads.items():
+                sums[name] += (params[name].detach() * grad).abs()
+    return {name: total / batches for name, total in sums.items()}
+
+
+@cite("Molchanov et al., Importance Estimation for Neural Network Pruning, CVPR 2019")
+def taylor(model: nn.Module, params: Mapping[str, Tensor], objective: Objective | None = None) -> dict[str, Tensor]:
+    r"""First-order change of the loss if the weight were zero: $|E_b[w \cdot g_b]|$.
+
+    Signs may cancel between batches, unlike in `snip`; with one batch the two are the same.
+
+    Args, Returns, Raises: as `gradient`.
+
+    References:
+        Molchanov et al., Pruning Convolutional Neural Networks for Resource Efficient Inference, ICLR 2017.
+        Molchanov et al., Importance Estimation for Neural Network Pruning, CVPR 2019.
+
+    >>> model = nn.Linear(1, 1, bias=False)
+    >>> batches = torch.tensor([[[3.0]], [[-3.0]]])
+    >>> taylor(model, {"weight": model.weight}, lambda m: [m(batch).sum() for batch in batches])
+    {'weight': tensor([[0.]])}
+    """
+    with unchanged(model, params):
+        mean = _mean(model, params, objective, "taylor")
+    return {name: (params[name].detach() * grad).abs() for name, grad in mean.items()}
+
+
+@cite("Wang et al., Picking Winning Tickets Before Training by Preserving Gradient Flow, ICLR 2020")
+def grasp(model: nn.Module, params: Mapping[str, Tensor], objective: Objective | None = None) -> dict[str, Tensor]:
+    r"""Gradient flow that goes with the weight: $w \cdot Hg$, with $g = E_b[g_b]$ and $H$ the mean loss's Hessian.
+
+    Removing w changes $\|g\|^2$ by about $-2 w (Hg)$. The paper scores $-w (Hg)$ and removes the largest; the sign here
+    is turned, so that larger survives. Scores may be negative.
+
+    Args:
+        objective: is gone through twice and should yield the same batches both times.
+
+    Other args, Returns, Raises: as `gradient`.
+
+    References:
+        Wang et al., Picking Winning Tickets Before Training by Preserving Gradient Flow, ICLR 2020.
+
+    >>> model = nn.Linear(2, 1, bias=False)
+    >>> _ = nn.init.constant_(model.weight, 1.0)
+    >>> grasp(model, {"weight": model.weight}, lambda m: [m.weight[0, 0] ** 2 + m.weight[0, 1]])
+    {'weight': tensor([[4., 0.]])}
+    """
+    sums, batches = {name: torch.zeros_like(p).detach() for name, p in params.items()}, 0
+    weights = list(params.values())
+    with unchanged(model, params):
+        flow = _mean(model, params, objective, "grasp")
+        for loss in losses(model, objective, "grasp"):
+            batches += 1
+            grads = torch.autograd.grad(loss, weights, create_graph=True, allow_unused=True)
+            pairs = zip(grads, flow.values(), strict=True)
+            product = sum(((g * f).sum() for g, f in pairs if g is not None), torch.zeros(()))
+            if product.requires_grad:  # else the loss is linear, and H is zero
+                curved = torch.autograd.grad(product, weights, allow_unused=True)
+                for name, value in zip(params, curved, strict=True):
+                    sums[name] += 0 if value is None else value
+    return {name: params[name].detach() * total / batches for name, total in sums.items()}
+
+
+@cite("Theis et al., Faster gaze prediction with dense networks and Fisher pruning, 2018")
+def fisher(model: nn.Module, params: Mapping[str, Tensor], objective: Objective | None = None) -> dict[str, Tensor]:
+    r"""Second-order change of the loss if the weight were zero: $\frac{1}{2} w^2 E_b[g_b^2]$.
+
+    The Hessian's diagonal of optimal brain damage, replaced by the empirical Fisher information. Batches of one
+    example are the paper's; larger ones average before they square.
+
+    Args, Returns, Raises: as `gradient`.
+
+    References:
+        LeCun, Denker and Solla, Optimal Brain Damage, NeurIPS 1989.
+        Theis et al., Faster gaze prediction with dense networks and Fisher pruning, 2018.
+
+    >>> model = nn.Linear(2, 1, bias=False)
+    >>> _ = nn.init.constant_(model.weight, 2.0)
+    >>> fisher(model, {"weight": model.weight}, lambda m: [m(torch.tensor([3.0, -1.0])).sum()])
+    {'weight': tensor([[18.,  2.]])}
+    """
+    sums, batches = {name: torch.zeros_like(p).detach() for name, p in params.items()}, 0
+    with unchanged(model, params):
+        for grads in slopes(model, params, objective, "fisher"):
+            batches += 1
+            for name, grad in grads.items():
+                sums[name] += grad.square()
+    return {name: params[name].detach().square() * total / (2 * batches) for name, total in sums.items()}
+
+
+def _mean(
+    model: nn.Module, params: Mapping[str, Tensor], objective: Objective | None, wanted_by: str
+) -> dict[str, Tensor]:
+    sums, batches = {name: torch.zeros_like(p).detach() for name, p in params.items()}, 0
+    for grads in slopes(model, params, objective, wanted_by):
+        batches += 1
+        for name, grad in grads.items():
+            sums[name] += grad
+    return {name: total / batches for name, total in sums.items()}

@@ -1,0 +1,64 @@
+"""What the README and the documentation show really runs."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from glt.cli import main
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """The fenced code blocks of a language, in order."""
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+
+
+def run(codes: list[str], name: str) -> None:
+    """Run blocks one after the other in one namespace."""
+    space: dict[str, object] = {"__name__": "docs"}
+    for number, code in enumerate(codes, 1):
+        exec(compile(code, f"{name}, block {number}", "exec"), space)  # noqa: S102
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "python")], ids=lambda p: p.name)
+def test_python_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run(blocks(page, "python"), page.name)
+
+
+def test_a_broken_block_is_noticed() -> None:
+    with pytest.raises(ZeroDivisionError):
+        run(["x = 1", "x / 0"], "nowhere")
+
+
+COMMANDS = [
+    (page.name, line[2:]) for page in PAGES for code in blocks(page, "console") for line in code.splitlines()
+    if line.startswith("$ ")
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("page", "line"), COMMANDS)
+def test_commands_are_understood(page: str, line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    del page
+    words = shlex.split(line)
+    if words[0] == "glt":
+        assert main([*words[1:], "--print_config"]) == 0
+        assert capsys.readouterr().out
+    elif words[0] == "make":
+        assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    else:
+        assert words[:2] == ["pip", "install"]
+
+
+def test_there_are_commands_to_check() -> None:
+    assert {line.split()[0] for _, line in COMMANDS} == {"glt", "make", "pip"}
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#:]+?)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
