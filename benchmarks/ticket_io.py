@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
 import tempfile
 import time
@@ -24,6 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from common.masks import Masks
+from common.runs.manifest import cpu_model
 from common.ticket import Ticket
 
 
@@ -92,7 +92,7 @@ def main() -> None:
     ticket = make(options.tensors, options.side, options.density)
     with tempfile.TemporaryDirectory() as folder:
         result = measure(ticket, Path(folder), options.repeats)
-    machine = f"{platform.machine()}, {platform.processor() or 'cpu'}, {torch.backends.cpu.get_cpu_capability()}"
+    machine = f"{cpu_model()}, {torch.backends.cpu.get_cpu_capability()}"
     print(json.dumps(vars(options) | result | {"threads": torch.get_num_threads(), "hardware": machine}, indent=1))
 
 

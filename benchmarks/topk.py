@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -24,6 +23,7 @@ from torch import Tensor
 
 from common.allocate import global_, prune
 from common.masks import Masks
+from common.runs.manifest import cpu_model
 
 
 def make(tensors: int, total: int, decimals: int | None) -> dict[str, Tensor]:
@@ -92,7 +92,7 @@ def main() -> None:
         parser.error(f"--density must lie in [0, 0.5], within the masks that keep half; found {options.density}")
     scores = make(options.tensors, options.entries, options.decimals)
     result = measure(scores, options.density, options.repeats)
-    machine = f"{platform.machine()}, {platform.processor() or 'cpu'}, {torch.backends.cpu.get_cpu_capability()}"
+    machine = f"{cpu_model()}, {torch.backends.cpu.get_cpu_capability()}"
     context = {"threads": torch.get_num_threads(), "torch": torch.__version__, "hardware": machine}
     print(json.dumps(vars(options) | result | context, indent=1))
 

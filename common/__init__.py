@@ -19,12 +19,12 @@ from common import _torchvision
 
 if TYPE_CHECKING:
     from common.allocate import prune as prune
-    from common.apply import gated as gated
     from common.apply import masked as masked
+    from common.apply_gates import gated as gated
     from common.dynamic import moving as moving
     from common.masks import Masks as Masks
     from common.masks import prunable as prunable
-    from common.search import Rewind as Rewind
+    from common.rewind import Rewind as Rewind
     from common.search import tickets as tickets
     from common.ticket import Ticket as Ticket
 
@@ -32,9 +32,9 @@ __all__ = ["Masks", "Rewind", "Ticket", "gated", "masked", "moving", "prunable",
 
 _HOME = {
     "Masks": "masks",
-    "Rewind": "search",
+    "Rewind": "rewind",
     "Ticket": "ticket",
-    "gated": "apply",
+    "gated": "apply_gates",
     "masked": "apply",
     "moving": "dynamic",
     "prunable": "masks",

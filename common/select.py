@@ -64,10 +64,12 @@ def top_counts(parts: Sequence[Tensor], k: int) -> list[int]:
         _refuse_nan(flat)
         return [0] * len(flat)
     threshold = kth_largest(flat, k).item()
-    counts = [_count(part.split(_CHUNK), "gt", threshold) for part in flat]
-    for i, part in enumerate(flat):
-        if missing := k - sum(counts):
-            counts[i] += min(missing, _count(part.split(_CHUNK), "eq", threshold))
+    counts = [_count(part, "ge", threshold) for part in flat]
+    surplus = sum(counts) - k
+    for i in reversed(range(len(flat))):
+        if surplus:
+            ties = min(surplus, _count(flat[i], "eq", threshold))
+            counts[i], surplus = counts[i] - ties, surplus - ties
     return counts
 
 
@@ -94,13 +96,9 @@ def top_k(scores: Tensor, k: int) -> Tensor:
         _refuse_nan([flat])
         return torch.full(scores.shape, k > 0, dtype=torch.bool, device=scores.device)
     threshold = kth_largest(flat, k)
-    mask = flat > threshold
-    ties = flat == threshold
-    missing = k - int(mask.count_nonzero())
-    if int(ties.count_nonzero()) == missing:
-        mask |= ties
-    else:
-        mask[ties.nonzero().squeeze(1)[:missing]] = True
+    mask = flat >= threshold
+    if surplus := int(mask.count_nonzero()) - k:
+        mask[(flat == threshold).nonzero().squeeze(1)[-surplus:]] = False
     return mask.reshape(scores.shape)
 
 
@@ -131,21 +129,27 @@ def _bracketed(parts: Sequence[Tensor], n: int, k: int) -> Tensor | None:
     """The k-th largest of the concatenated parts by way of a bracket; None if the answer lies outside."""
     low, high = _bracket(parts, n, k)
     chunks = [chunk for part in parts for chunk in part.split(_CHUNK)]
-    larger, enough = _count(chunks, "gt", high), _count(chunks, "ge", low)
+    inside, larger, enough = [], 0, 0
+    for chunk in chunks:
+        above, reached = chunk > high, chunk >= low
+        larger, enough = larger + int(above.count_nonzero()), enough + int(reached.count_nonzero())
+        inside.append(reached.logical_xor_(above))
     if not larger < k <= enough:
         return None
-    at_high = low == high or k <= larger + _count(chunks, "eq", high)
-    if at_high or k > enough - _count(chunks, "eq", low):  # many equal numbers end here
-        return torch.tensor(high if at_high else low, dtype=parts[0].dtype, device=parts[0].device)
-    return _kth([chunk[(chunk >= low) & (chunk <= high)] for chunk in chunks], k - larger)
+    if enough - larger > n // 8:  # so many only if they are equal to an end
+        for end in (high, low):
+            more = sum(_count(part, "gt", end) for part in parts)
+            if more < k <= more + sum(_count(part, "eq", end) for part in parts):
+                return torch.tensor(end, dtype=parts[0].dtype, device=parts[0].device)
+    return _kth([chunk.masked_select(mask) for chunk, mask in zip(chunks, inside, strict=True)], k - larger)
 
 
 def _bracket(parts: Sequence[Tensor], n: int, k: int) -> tuple[float, float]:
     """Two numbers that enclose the k-th largest, but for a chance of one in some ten thousand."""
     generator = torch.Generator().manual_seed(0)
-    drawn = []
+    wanted, drawn = min(_SAMPLE, max(n // 64, 64)), []
     for part in parts:
-        size = -(-part.numel() * min(_SAMPLE, n) // n)
+        size = -(-part.numel() * wanted // n)
         index = torch.randint(part.numel(), (size,), generator=generator)
         drawn.append(part[index.to(part.device)].to(parts[0].device))
     sample = torch.cat(drawn).sort(descending=True).values
@@ -158,7 +162,7 @@ def _bracket(parts: Sequence[Tensor], n: int, k: int) -> tuple[float, float]:
     return (sample[last].item() if last < size else ends[0], sample[first].item() if first >= 0 else ends[1])
 
 
-def _count(chunks: Sequence[Tensor], relation: str, bound: float) -> int:
+def _count(part: Tensor, relation: str, bound: float) -> int:
     """How many numbers are greater than (gt), at least (ge) or equal to (eq) the bound."""
     compare = getattr(torch, relation)
-    return sum(int(compare(chunk, bound).count_nonzero()) for chunk in chunks)
+    return sum(int(compare(chunk, bound).count_nonzero()) for chunk in part.split(_CHUNK))

@@ -58,7 +58,8 @@ def channels(dim: int = 0) -> Structure:
         rows = score.movedim(dim, 0).reshape(score.shape[dim], -1)
         value, alive = _parts(rows)
         shape = [-1 if i == dim % score.dim() else 1 for i in range(score.dim())]
-        return _mean(value.sum(1), alive.sum(1), rows.shape[1]), lambda kept: kept.reshape(shape).expand(score.shape)
+        groups = _mean(value.sum(1), alive.sum(1), rows.shape[1])
+        return groups, lambda kept: kept.reshape(shape).expand(score.shape).clone()
 
     return structure
 

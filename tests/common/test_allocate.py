@@ -197,7 +197,7 @@ def test_a_structure_for_each_name() -> None:
     masks = prune(scores, 0.5, allocate=uniform, structure={"edges": tied(torch.tensor([0, 1, 0, 1]))})
     assert masks["a"].int().tolist() == [[1, 0], [0, 1]]
     assert masks["edges"].int().tolist() == [0, 1, 0, 1]
-    with pytest.raises(KeyError, match="'edge'.*nearest is 'edges'"):
+    with pytest.raises(KeyError, match=r"'edge'.*nearest is 'edges'"):
         prune(scores, 0.5, structure={"edge": entries})
 
 

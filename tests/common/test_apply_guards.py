@@ -65,7 +65,7 @@ def test_an_average_made_inside_stays_zero() -> None:
 
 def test_an_edit_inside_the_block_is_named() -> None:
     model = network()
-    with pytest.raises(RuntimeError, match="2 pruned entries of 'weight' are not zero.*load_state_dict"):
+    with pytest.raises(RuntimeError, match=r"2 pruned entries of 'weight' are not zero.*load_state_dict"):
         with masked(model, {"weight": KEEP}):
             model.load_state_dict(network().state_dict())
 

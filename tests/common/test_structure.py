@@ -106,6 +106,42 @@ def test_half_precision_scores_are_averaged_without_overflow() -> None:
     assert groups.item() == 60000.0
 
 
+TIED = tied(torch.tensor([[0, 0, 0, 0], [1, 1, 1, 1]]))
+
+
+@pytest.mark.parametrize("structure", [channels(), blocks(1, 4), TIED])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64, torch.int64, torch.int8, torch.bool])
+def test_any_dtype_is_averaged(structure: Structure, dtype: torch.dtype) -> None:
+    groups, _ = structure(torch.tensor([[1, 0, 0, 0], [1, 1, 1, 0]]).to(dtype))
+    assert groups.flatten().tolist() == [0.25, 0.75]
+
+
+@pytest.mark.parametrize("dim", [0, 1, 2, 3, -1, -3])
+def test_channels_of_a_transposed_view(dim: int) -> None:
+    score = ids(3, 4, 2, 5).transpose(2, 3)
+    others = [d for d in range(4) if d != dim % 4]
+    groups, expand = channels(dim)(score)
+    assert groups.tolist() == score.mean(others).tolist()
+    chosen = torch.arange(groups.numel()) == 1
+    assert torch.equal(expand(chosen).float().mean(others), chosen.float())
+
+
+def test_a_mask_has_memory_of_its_own() -> None:
+    mask = channels()(ids(2, 3))[1](torch.tensor([True, False]))
+    mask[0, 0] = False
+    assert mask.int().tolist() == [[0, 1, 1], [0, 0, 0]]
+
+
+@given(st.integers(1, 7), st.integers(1, 7), st.integers(1, 9), st.integers(1, 9))
+def test_blocks_are_tied_tiles(rows: int, columns: int, height: int, width: int) -> None:
+    score = torch.randn(rows, columns, generator=torch.Generator().manual_seed(rows))
+    tile = torch.arange(rows)[:, None] // height * -(-columns // width) + torch.arange(columns) // width
+    groups, expand = blocks(height, width)(score)
+    pooled, to_mask = tied(tile)(score)
+    torch.testing.assert_close(groups.flatten(), pooled)
+    assert torch.equal(expand(groups > 0), to_mask(groups.flatten() > 0))
+
+
 STRUCTURES = st.one_of(
     st.just(entries),
     st.builds(channels, st.integers(0, 1)),
