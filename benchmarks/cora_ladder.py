@@ -15,9 +15,9 @@ import json
 import math
 from pathlib import Path
 
-from common.runs.plots import Rung, density_curve
 from common.runs.store import Run
 from glt.config import Find
+from glt.report import curve
 from glt.summary import Level, summarise
 
 # Test accuracy of one seed (2377) in rounds of 5 % of the edges and 20 % of the weights.
@@ -55,13 +55,8 @@ def main() -> None:
     for level in summary.rungs:
         print(json.dumps(row(level)))
     if words.svg:
-        rungs = [
-            Rung(level.counts["weights"]["density"], {n: e for n, e in level.accuracy.items() if n != "dense"},
-                 label=f"{level.counts['edges']['density']:.0%}\n{level.counts['weights']['density']:.2g}")
-            for level in summary.rungs
-        ]  # fmt: skip
         words.svg.parent.mkdir(parents=True, exist_ok=True)
-        words.svg.write_text(density_curve(rungs, dense=summary.dense), encoding="utf-8")
+        words.svg.write_text(curve(summary), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from glt.edges import Edges
 from glt.ladder import EDGES
 from glt.summary import Level, Summary
 
-__all__ = ["command_line", "write_report"]
+__all__ = ["command_line", "curve", "write_report"]
 
 _NAMES = {"ticket": "ticket", "random": "random ticket", "reinit": "re-initialised"}
 _DEFINITIONS = (
@@ -91,30 +91,34 @@ def _row(level: Level) -> list[str]:
     ]
 
 
-def _figures(config: Find, summary: Summary) -> list[Figure]:
+def curve(summary: Summary) -> str:
+    """Test accuracy of ticket and controls, rung by rung, with 95 % intervals, as an `<svg>` element."""
     rungs = [
         Rung(
             level.counts["weights"]["density"],
             {name: level.accuracy[name] for name in _series(level)},
-            label=f"{level.counts['edges']['density']:.0%}\n{_percent(level.counts['weights']['density'])}",
+            label=f"{_percent(level.counts['edges']['density'])}\n{_percent(level.counts['weights']['density'])}",
         )
         for level in summary.rungs
     ]
-    curve = density_curve(rungs, dense=summary.dense, metric="test accuracy")
+    return density_curve(rungs, dense=summary.dense, metric="test accuracy")
+
+
+def _figures(config: Find, summary: Summary) -> list[Figure]:
     layers = layer_densities({str(level.number): level.layers for level in summary.rungs})
     return [
         Figure(
             "Accuracy against density",
             f"Test accuracy round by round; each tick gives the share of edges and, below it, of weights kept. Bands "
             f"and bars are 95 % intervals over {config.seeds} seeds; the grey band is the dense network.",
-            curve,
+            curve(summary),
         ),
         Figure("What every tensor keeps", "Per cent of entries kept, by tensor and round, mean over seeds.", layers),
     ]
 
 
 def _percent(share: float) -> str:
-    return f"{share:.0%}" if share >= 0.1 else f"{share:.2g}" if share == 0 else f"{share:.1%}"
+    return f"{share:.0%}" if share >= 0.1 else f"{share:.1%}"
 
 
 def _drawing(graph: Graph, config: Find, ticket: Ticket) -> list[Figure]:
