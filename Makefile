@@ -29,7 +29,7 @@ setup:
 	if [ "$$(cat $(STAMP) 2>/dev/null)" != "$$now" ]; then \
 	  echo "setting up .venv (several minutes the first time)"; \
 	  rm -f $(STAMP); \
-	  { [ -x $(BIN)/python ] || $(PYTHON) -m venv .venv; } && \
+	  { $(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv .venv; } && \
 	  $(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]" && \
 	  echo "$$now" > $(STAMP); \
 	fi

@@ -103,12 +103,13 @@ class Edges(nn.Module):
         """The adjacency as it stands: live edges only when the weights are constant, all of them under a gate.
 
         An edge of weight zero takes no part in either case; leaving it out merely saves its time. The compact form is
-        kept until the weights change.
+        kept until the weights change in place (a write through `.data` goes unnoticed).
         """
         weight = self.weight
+        self._pattern = self._pattern.to(weight.device)
         if weight.requires_grad or torch.nn.utils.parametrize.is_parametrized(self, "weight"):
             values = (weight + weight[self.reverse]) / 2 if self.symmetric else weight
-            return Adjacency(self._pattern.to(weight.device), values)
+            return Adjacency(self._pattern, values)
         key = (id(weight), weight._version, weight.device)
         if self._compact is None or self._compact[0] != key:
             self._compact = (key, self._live(weight.detach()))
@@ -118,7 +119,7 @@ class Edges(nn.Module):
         values = (weight + weight[self.reverse]) / 2 if self.symmetric else weight
         alive = values != 0
         if bool(alive.all()):
-            return Adjacency(self._pattern.to(weight.device), values)
+            return Adjacency(self._pattern, values)
         return Adjacency(Pattern(self.edge_index[:, alive], self.num_nodes).to(weight.device), values[alive])
 
     def structure(self) -> Structure:

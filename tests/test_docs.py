@@ -2,6 +2,8 @@
 
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -58,7 +60,26 @@ def test_there_are_commands_to_check() -> None:
     assert {line.split()[0] for _, line in COMMANDS} == {"glt", "make", "pip"}
 
 
-def test_links_between_pages_lead_somewhere() -> None:
-    for page in PAGES:
-        for target in re.findall(r"\]\(([^)#:]+?)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
-            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+def broken_links(page: Path) -> list[str]:
+    """Links of a page to files that are not there."""
+    targets = re.findall(r"\]\(([^)#:]+?)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+    return [target for target in targets if not (page.parent / target).exists()]
+
+
+def test_links_between_pages_lead_somewhere(tmp_path: Path) -> None:
+    assert {page.name: found for page in PAGES if (found := broken_links(page))} == {}
+    (tmp_path / "a.md").write_text("[a](a.md#top) [b](b.md) [c](https://example.org)", encoding="utf-8")
+    assert broken_links(tmp_path / "a.md") == ["b.md"]
+
+
+ABROAD = re.compile(r"""<(?:script|img|link|iframe)[^>]*?(?:src|href)=["']?(?:https?:)?//|url\(["']?(?:https?:)?//""")
+
+
+def test_the_built_pages_ask_no_other_host_for_anything(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    pages = [path for path in tmp_path.rglob("*") if path.suffix in (".html", ".css")]
+    assert {path.parent.name for path in pages} >= {"first-ticket", "concepts", "extending", "common", "glt"}
+    assert [path.name for path in pages if ABROAD.search(path.read_text(encoding="utf-8"))] == []
+    assert ABROAD.search('<link rel="stylesheet" href="https://example.org/font.css">')

@@ -1,5 +1,7 @@
-"""The wheel holds the three packages, their data files and the command, and nothing else."""
+"""The wheel holds the three packages, their data files and the command, and nothing else; the archive all to test."""
 
+import re
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -40,3 +42,14 @@ def test_the_command_and_the_licence(wheel: zipfile.ZipFile) -> None:
     assert "glt = glt.cli:main" in texts["entry_points.txt"]
     assert "Apache License" in texts["licenses/LICENSE"]
     assert "Requires-Python: >=3.11" in texts["METADATA"]
+
+
+def test_the_source_archive_can_be_tested_and_demonstrated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    with tarfile.open(tmp_path / build.build_sdist(str(tmp_path))) as archive:
+        names = {name.split("/", 1)[1] for name in archive.getnames()}
+    tests = {path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").rglob("*.py")}
+    assert tests | {"conftest.py", "Makefile", "constraints.txt", "pyproject.toml", "mkdocs.yml"} <= names
+    linked = re.findall(r"\]\(([^)#:]+)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert len(linked) > 5
+    assert set(linked) <= names
