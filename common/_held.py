@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Held", "clean"]
+__all__ = ["Held", "clean", "moments"]
 
 _BITS = {
     torch.float64: torch.int64,
@@ -120,6 +120,11 @@ def clean(optimizer: torch.optim.Optimizer, held: dict[int, Held]) -> None:
                 elif tensor.dim() == 1 and tensor.numel() == total:
                     flat = _flat(group["params"], held) if flat is None else flat
                     tensor.masked_fill_(~flat.to(tensor.device), 0)
+
+
+def moments(optimizer: torch.optim.Optimizer, param: Tensor) -> list[Tensor]:
+    """The tensors of a parameter's shape in an optimizer's state."""
+    return [tensor for tensor in _tensors(optimizer.state.get(param)) if tensor.shape == param.shape]
 
 
 def _flat(params: list[Tensor], held: dict[int, Held]) -> Tensor:

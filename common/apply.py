@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
-from common._held import Held, clean
+from common._held import Held, clean, moments
 from common._parameters import resolve
 from common.apply_gates import Gates as Gates
 from common.apply_gates import gated as gated
@@ -35,7 +35,7 @@ class Guard:
         self._model = model
         self._held = {name: Held(param, mask) for name, (param, mask) in resolve(model, masks).items()}
         self._by_id = {id(held.param): held for held in self._held.values()}
-        self._clean: WeakSet[torch.optim.Optimizer] = WeakSet()
+        self._clean: WeakKeyDictionary[torch.optim.Optimizer, list[Tensor]] = WeakKeyDictionary()
         self._callbacks: list[Callable[[Guard], None]] = []
         self._copy = ""
         trainable = [held.param for held in self._held.values() if held.param.requires_grad]
@@ -75,6 +75,8 @@ class Guard:
                 raise KeyError(
                     f"{name!r} is not guarded; the nearest is {closest(name, self._held)}. Pass it to masked()"
                 )
+        for optimizer in self._clean:
+            clean(optimizer, self._by_id)  # what returns starts from dead moments, whatever the optimizer did to them
         for param, mask in found.values():
             self._by_id[id(param)].set(mask)
         self._clean.clear()
@@ -84,9 +86,14 @@ class Guard:
         self._callbacks.append(callback)
 
     def _before(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
-        if optimizer not in self._clean and self._guarded(optimizer):
-            clean(optimizer, self._by_id)
-            self._clean.add(optimizer)
+        guarded = self._guarded(optimizer)
+        if not guarded:
+            return
+        now = [tensor for held in guarded for tensor in moments(optimizer, held.param)]
+        known = self._clean.get(optimizer)
+        if known is None or len(known) != len(now) or any(a is not b for a, b in zip(known, now, strict=True)):
+            clean(optimizer, self._by_id)  # the first time, and when the state was created or loaded since
+            self._clean[optimizer] = now
 
     def _after(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
         guarded = self._guarded(optimizer)
@@ -95,9 +102,6 @@ class Guard:
             return
         for held in guarded:
             held.zero_(held.param)
-            for value in optimizer.state.get(held.param, {}).values():
-                if isinstance(value, Tensor) and value.dim() and value.shape == held.param.shape:
-                    held.zero_(value)
         self.steps += 1
         for callback in self._callbacks:
             callback(self)
