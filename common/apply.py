@@ -151,9 +151,10 @@ def masked(model: nn.Module, masks: Mapping[str, Tensor], *, dense_gradients: bo
     r"""Keep pruned entries exactly zero inside a block, $w \leftarrow m \odot w$, whatever optimizer and trainer run.
 
     On entry pruned entries become zero. Inside, their gradients are zero, and after every step of any
-    `torch.optim.Optimizer` the weights are zeroed again; its state is zeroed whenever it is new (created, loaded, or the
-    masks have changed). Parameters, their order and the `state_dict` keys stay as they are. On a clean exit every pruned entry is checked. A copy made inside starts with
-    its zeros but is not guarded: train the model itself; an average of its weights keeps the zeros.
+    `torch.optim.Optimizer` the weights are zeroed again; its state is zeroed whenever it is new (created, loaded, or
+    the masks have changed). Parameters, their order and the `state_dict` keys stay as they are. On a clean exit every
+    pruned entry is checked. A copy made inside starts with its zeros but is not guarded: train the model itself; an
+    average of its weights keeps the zeros.
 
     On a CPU give Adam `fused=True`: its default path is slow at the square roots of zero second moments.
 
