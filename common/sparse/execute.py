@@ -1,0 +1,235 @@
+"""A program at work on 16 images or on one, step by step, in memory that it reuses."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from common.sparse.layer import Layer, Norm, Where, plane_of
+from common.sparse.layout import IMAGES, Plane
+from common.sparse.memory import over
+from common.sparse.program import Program, Ref, Step, operation
+
+__all__ = ["Executor"]
+
+_REMEMBERED = 1024  # calls whose values that do not depend on the images are kept: all steps of a diffusion
+
+
+class Executor:
+    """Runs a program.
+
+    What depends on no input but the later ones (a timestep) is computed once for each of their values.
+
+    Args:
+        program: with the runtime's steps.
+        where: machine, threads and memory.
+    """
+
+    def __init__(self, program: Program, where: Where) -> None:
+        self.program, self._where = program, where
+        self._layers: dict[str, Layer] = {}
+        self._norms: dict[Any, Any] = {}
+        self._buffers: dict[str, Tensor] = {}  # of concatenations under way
+        self._owners: dict[str, list[Tensor]] = {}
+        self._claims: dict[int, int] = {}
+        self._values: dict[str, Any] = {}
+        self._memo: OrderedDict[Any, dict[str, Tensor]] = OrderedDict()
+        self._steady = _steady(program)
+        self._last = _last_uses(program)
+
+    @torch.no_grad()
+    def __call__(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        """The outputs for one group of images.
+
+        Args:
+            inputs: in the program's order; the first has 16 images or one.
+        """
+        self._values = dict(zip(self.program.inputs, inputs, strict=True))
+        known = self._recalled(inputs)
+        try:
+            for index, step in enumerate(self.program.steps):
+                if step.out not in known:
+                    self._values[step.out] = known[step.out] if step.out in known else self._apply(step)
+                for name in self._last[index]:
+                    self._release(name)
+            return [self._values[name].clone(memory_format=torch.contiguous_format) for name in self.program.outputs]
+        finally:
+            for name in list(self._owners):
+                self._release(name)
+            self._values.clear()
+            self._buffers.clear()
+
+    def _recalled(self, inputs: Sequence[Tensor]) -> dict[str, Tensor]:
+        """The values that do not depend on the images, from memory or computed now."""
+        if not self._steady or any(x.numel() > 4 * IMAGES for x in inputs[1:]):
+            return {}
+        alike = all(x.dim() and bool((x == x[:1]).all()) for x in inputs[1:])
+        key = (len(inputs[0]), *(bytes((x[:1] if alike else x).contiguous().numpy().tobytes()) for x in inputs[1:]))
+        if key not in self._memo:
+            for step in self.program.steps:
+                if step.out in self._steady:
+                    self._values[step.out] = self._apply(step)
+            kept = {name: self._values[name] for name in self._steady & self._wanted()}
+            if alike:
+                kept = {name: self._shared(name, value) for name, value in kept.items()}
+            self._memo[key] = kept
+            if len(self._memo) > _REMEMBERED:
+                self._memo.popitem(last=False)
+        self._memo.move_to_end(key)
+        self._values.update(self._memo[key])
+        return dict.fromkeys(self._steady, torch.empty(0))
+
+    def _wanted(self) -> set[str]:
+        """What steps outside the steady ones read of them."""
+        read = {name for step in self.program.steps if step.out not in self._steady for name in step.reads}
+        return read | set(self.program.outputs)
+
+    def _shared(self, name: str, value: Tensor) -> Tensor:
+        """One row for all images, where they are alike."""
+        by_image = isinstance(value, Tensor) and value.dim() > 1 and self.program.shapes.get(name, (0,))[0] is None
+        return value[:1].clone().expand_as(value) if by_image else value
+
+    def _apply(self, step: Step) -> Any:
+        if step.op == "sparse.conv":
+            return self._layer(step)
+        if step.op == "sparse.norm":
+            return self._norm(step)
+        if step.op == "sparse.cat":
+            return self._cat(step)
+        args = self._real(step.args)
+        if step.op == "aten.scaled_dot_product_attention.default":
+            args = tuple(value.contiguous() if isinstance(value, Tensor) else value for value in args)
+        result = operation(step.op)(*args, **self._real(step.kwargs))
+        if isinstance(result, Tensor):
+            self._inherit(step, result)
+        return result
+
+    def _real(self, value: Any) -> Any:
+        """Arguments with values in the place of references."""
+        if isinstance(value, Ref):
+            return self._values[value.name] if value.name in self._values else self.program.constants[value.name]
+        if isinstance(value, list | tuple):
+            return type(value)(self._real(item) for item in value)
+        if isinstance(value, dict):
+            return {key: self._real(item) for key, item in value.items()}
+        return value
+
+    def _layer(self, step: Step) -> Tensor:
+        x, weight, bias = (self._real(value) for value in step.args)
+        options = step.kwargs
+        layer = self._layers.get(step.out)
+        if layer is None:
+            layer = self._layers[step.out] = Layer(weight, options)
+        if options.get("tokens"):
+            x = x.transpose(1, 2).unsqueeze(2)
+        size = tuple(options.get("image") or layer.size(x.shape[2], x.shape[3]))
+        y = self._output(step, len(x), layer.channels, size)
+        flat = y.flatten(2).unsqueeze(2) if options.get("tokens") else y
+        vector = self._real(options.get("bias"))
+        sums = torch.zeros(layer.channels, 1) if bias is None else bias[:, None]
+        if vector is not None:
+            sums = (sums + vector.t()).contiguous()
+        residual = self._real(options.get("residual"))
+        if residual is not None:
+            residual = residual.reshape(flat.shape) if options.get("tokens") else residual.expand_as(flat)
+        norm = Norm(*self._real(options["norm"])) if "norm" in options else None
+        layer.run(x, flat, sums, residual, norm, self._where)
+        return y if "image" in options or not options.get("tokens") else y.squeeze(2).transpose(1, 2)
+
+    def _norm(self, step: Step) -> Tensor:
+        x, scale, shift = (self._real(value) for value in step.args)
+        norm = Norm(scale, shift, **step.kwargs)
+        image = x.unsqueeze(2) if x.dim() == 3 else x
+        plane = plane_of(image) if len(image) > 1 else None
+        if plane is None:
+            return norm.plain(x)
+        y = self._output(step, *image.shape[:2], tuple(image.shape[2:]))
+        key = (step.out, plane)
+        if key not in self._norms:
+            self._norms[key] = norm.kernel(plane, plane_of(y) or plane, self._where.machine)
+        self._norms[key].run(x.data_ptr(), y.data_ptr(), self._where.team)
+        return y.squeeze(2) if x.dim() == 3 else y
+
+    def _cat(self, step: Step) -> Tensor:
+        offset, joined = 0, None
+        for ref in step.args[0]:
+            part = self._values[ref.name]
+            if joined is None:
+                joined = self._joined(step.out, len(part), step.kwargs["channels"], tuple(part.shape[2:]))
+            target = joined[:, offset : offset + part.shape[1]]
+            if target.data_ptr() != part.data_ptr():
+                target.copy_(part)
+            offset += part.shape[1]
+        self._own(step.out, [self._buffers.pop(step.out)])
+        assert joined is not None  # noqa: S101 - a concatenation has parts
+        return joined
+
+    def _output(self, step: Step, images: int, channels: int, size: tuple[int, ...]) -> Tensor:
+        """Memory for a result: its own, or its part of a concatenation."""
+        if "place" in step.kwargs:
+            whole, offset, total = step.kwargs["place"]
+            joined = self._joined(whole, images, total, size)
+            self._own(step.out, [self._buffers[whole]])
+            return joined[:, offset : offset + channels]
+        plane = Plane(size[0], size[1], images)
+        floats = self._where.pool.take(channels * plane.size // 4)
+        self._own(step.out, [floats])
+        return over(floats, images, channels, plane)
+
+    def _joined(self, name: str, images: int, channels: int, size: tuple[int, ...]) -> Tensor:
+        plane = Plane(size[0], size[1], images)
+        if name not in self._buffers:
+            self._buffers[name] = self._where.pool.take(channels * plane.size // 4)
+            self._own(f"{name} under way", [self._buffers[name]])
+        return over(self._buffers[name], images, channels, plane)
+
+    def _own(self, name: str, buffers: list[Tensor]) -> None:
+        self._owners[name] = buffers
+        for buffer in buffers:
+            self._claims[buffer.data_ptr()] = self._claims.get(buffer.data_ptr(), 0) + 1
+
+    def _inherit(self, step: Step, result: Tensor) -> None:
+        """A view keeps the memory of what it views."""
+        place = result.untyped_storage().data_ptr()
+        owners = [b for name in step.reads for b in self._owners.get(name, []) if b.untyped_storage().data_ptr() == place]
+        if owners:
+            self._own(step.out, owners[:1])
+
+    def _release(self, name: str) -> None:
+        self._values.pop(name, None)
+        for buffer in self._owners.pop(name, []):
+            key = buffer.data_ptr()
+            self._claims[key] -= 1
+            if not self._claims[key]:
+                del self._claims[key]
+                self._where.pool.give(buffer)
+
+
+def _steady(program: Program) -> set[str]:
+    """Results that depend on the later inputs and on how many images there are, but not on the images."""
+    if len(program.inputs) < 2:
+        return set()
+    changing = {program.inputs[0]}
+    for step in program.steps:
+        if step.op != "aten.sym_size.int" and any(name in changing for name in step.reads):
+            changing.add(step.out)
+    return {step.out for step in program.steps if step.out not in changing and not step.op.startswith("sparse.")}
+
+
+def _last_uses(program: Program) -> list[list[str]]:
+    """For every step the values that nobody reads after it."""
+    last = {step.out: index for index, step in enumerate(program.steps)}
+    for index, step in enumerate(program.steps):
+        last.update(dict.fromkeys((name for name in step.reads if name in last or name in program.inputs), index))
+    found: list[list[str]] = [[] for _ in program.steps]
+    for name, index in last.items():
+        if name not in program.outputs:
+            found[index].append(name)
+    for index, step in enumerate(program.steps):
+        if step.op == "sparse.cat":
+            found[index].append(f"{step.out} under way")
+    return found

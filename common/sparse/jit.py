@@ -1,0 +1,120 @@
+"""LLVM IR to callable functions, kept on disk as object code so that a kernel is compiled once a machine.
+
+The functions are called through ctypes, which lets go of the interpreter lock, so that Python threads run them side by
+side. A compiled kernel lives as long as its `Code`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from common.sparse.machine import Machine, host
+
+__all__ = ["Code", "cache_folder", "compiled"]
+
+_KINDS = {"ptr": ctypes.c_void_p, "i64": ctypes.c_int64, "i32": ctypes.c_int32, "float": ctypes.c_float}
+
+
+class Code:
+    """Object code of one function, loaded.
+
+    Args:
+        function: its name in the IR.
+        kinds: the IR types of its arguments: `ptr`, `i64`, `i32`, `float`.
+        objects: the object file.
+        machine: the target it was compiled for.
+    """
+
+    def __init__(self, function: str, kinds: Sequence[str], objects: bytes, machine: Machine) -> None:
+        import llvmlite.binding as llvm
+
+        # An empty module owns the engine that links the object; the object itself needs no optimiser.
+        module = llvm.parse_assembly(f'target triple = "{machine.triple}"')
+        self._engine = llvm.create_mcjit_compiler(module, _target(machine))
+        self._engine.add_object_file(llvm.ObjectFileRef.from_data(objects))
+        self._engine.finalize_object()
+        address = self._engine.get_function_address(function)
+        self.call = ctypes.CFUNCTYPE(None, *(_KINDS[kind] for kind in kinds))(address)
+
+
+def cache_folder() -> Path:
+    """Where compiled kernels and measured times are kept: `$GLT_HOME`, or the user's cache folder."""
+    home = os.environ.get("GLT_HOME")
+    base = Path(home) if home else Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "lottery-tickets"
+    return base / "sparse"
+
+
+def compiled(text: str, function: str, kinds: Sequence[str], machine: Machine | None = None) -> Code:
+    """A function of LLVM IR as machine code, from the cache on disk if it was compiled before.
+
+    A cache that cannot be read or written is passed over.
+
+    Args:
+        text: a whole IR module.
+        function: the function in it.
+        kinds: the types of its arguments.
+        machine: the target; this machine's if not given.
+
+    >>> text = "define void @seven(ptr %p) { store i32 7, ptr %p ret void }"
+    >>> code, value = compiled(text, "seven", ["ptr"]), ctypes.c_int32()
+    >>> code.call(ctypes.addressof(value))
+    >>> value.value
+    7
+    """
+    import llvmlite
+
+    machine = machine or host()
+    key = hashlib.sha256(f"{llvmlite.__version__}\n{machine.fingerprint}\n{text}".encode()).hexdigest()[:32]
+    path = cache_folder() / machine.fingerprint / f"{key}.o"
+    kept = _read(path, key)
+    if kept is None:
+        kept = _objects(text, machine)
+        _keep(path, key, kept)
+    return Code(function, kinds, kept, machine)
+
+
+def _target(machine: Machine) -> Any:
+    import llvmlite.binding as llvm
+
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    target = llvm.Target.from_triple(machine.triple)
+    return target.create_target_machine(cpu=machine.cpu, features=machine.features, opt=3, reloc="pic", jit=True)
+
+
+def _objects(text: str, machine: Machine) -> bytes:
+    import llvmlite.binding as llvm
+
+    target = _target(machine)
+    module = llvm.parse_assembly(text)
+    module.triple = machine.triple
+    module.verify()
+    builder = llvm.create_pass_builder(target, llvm.create_pipeline_tuning_options(speed_level=2))
+    builder.getModulePassManager().run(module, builder)
+    return target.emit_object(module)
+
+
+def _read(path: Path, key: str) -> bytes | None:
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    head, body = content[:64], content[64:]
+    return body if head == hashlib.sha256(key.encode() + body).hexdigest().encode() else None
+
+
+def _keep(path: Path, key: str, objects: bytes) -> None:
+    head = hashlib.sha256(key.encode() + objects).hexdigest().encode()
+    staged = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        staged.write_bytes(head + objects)
+        staged.replace(path)
+    except OSError:
+        staged.unlink(missing_ok=True)

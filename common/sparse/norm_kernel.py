@@ -1,0 +1,109 @@
+r"""Group normalisation with an activation in one sweep, as LLVM IR, for 16 images side by side.
+
+For every image and group, $y = \mathrm{act}(\gamma_c (x - \mu) / \sqrt{\sigma^2 + \epsilon} + \beta_c)$ (Wu & He, Group
+Normalization, ECCV 2018), where the activation is nothing or $\mathrm{silu}(v) = v / (1 + e^{-v})$. The output may have
+a margin, which is left alone: the next convolution's padding costs nothing.
+
+Sums run over rows first and then over rows' sums, of values shifted by the group's first, so that float32 suffices.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from common.sparse.emit import Emitter
+from common.sparse.layout import IMAGES
+
+__all__ = ["KINDS", "NAME", "text"]
+
+NAME = "group_norm"
+KINDS = ("ptr",) * 4 + ("i64",) * 9 + ("float",) * 2
+_ALIGN = IMAGES * 4
+
+
+class _Call(NamedTuple):
+    """The arguments of the kernel: the numbers are pixels, channels, groups, and bytes between planes and rows."""
+
+    x: Any
+    y: Any
+    scale: Any
+    shift: Any
+    first: Any
+    last: Any
+    channels: Any
+    rows: Any
+    cols: Any
+    plane_in: Any
+    pitch_in: Any
+    plane_out: Any
+    pitch_out: Any
+    epsilon: Any
+    inverse: Any  # one over the values of a group and image
+
+
+def text(silu: bool) -> str:
+    """The kernel as an IR module; its function is `NAME` with arguments of `KINDS`, in the order of `_Call`."""
+    e = Emitter(NAME, KINDS, IMAGES)
+    call = _Call(*e.arguments)
+    with e.loop(call.first, call.last) as group:
+        begin = e.mul(group, call.channels)
+        end = e.add(begin, call.channels)
+        mean, spread = _moments(e, call, begin, end)
+        with e.loop(begin, end) as channel:
+            gamma = e.splat(e.load(e.at(call.scale, e.mul(channel, 4)), e.float))
+            beta = e.splat(e.load(e.at(call.shift, e.mul(channel, 4)), e.float))
+            slope = e.build.fdiv(gamma, spread)
+            offset = e.build.fsub(beta, e.build.fmul(mean, slope))
+            with e.loop(0, call.rows) as row:
+                source = _row(e, call.x, channel, row, call.plane_in, call.pitch_in)
+                target = _row(e, call.y, channel, row, call.plane_out, call.pitch_out)
+                with e.loop(0, call.cols) as col:
+                    at = e.mul(col, _ALIGN)
+                    value = e.fma(e.load(e.at(source, at), align=_ALIGN), slope, offset)
+                    e.store(_silu(e, value) if silu else value, e.at(target, at), _ALIGN)
+    return e.text()
+
+
+def _row(e: Emitter, base: Any, channel: Any, row: Any, plane: Any, pitch: Any) -> Any:
+    return e.at(base, e.add(e.mul(channel, plane), e.mul(row, pitch)))
+
+
+def _moments(e: Emitter, call: _Call, begin: Any, end: Any) -> tuple[Any, Any]:
+    """Mean and standard deviation (with epsilon) of every image in a group of channels."""
+    origin = e.load(e.at(call.x, e.mul(begin, call.plane_in)), align=_ALIGN)
+    total, squares = e.variable(e.splat(0.0)), e.variable(e.splat(0.0))
+    with e.loop(begin, end) as channel, e.loop(0, call.rows) as row:
+        source = _row(e, call.x, channel, row, call.plane_in, call.pitch_in)
+        of_row, squares_of_row = e.variable(e.splat(0.0)), e.variable(e.splat(0.0))
+        with e.loop(0, call.cols) as col:
+            away = e.build.fsub(e.load(e.at(source, e.mul(col, _ALIGN)), align=_ALIGN), origin)
+            e.set(of_row, e.build.fadd(e.get(of_row), away))
+            e.set(squares_of_row, e.fma(away, away, e.get(squares_of_row)))
+        e.set(total, e.build.fadd(e.get(total), e.get(of_row)))
+        e.set(squares, e.build.fadd(e.get(squares), e.get(squares_of_row)))
+    inverse = e.splat(call.inverse)
+    away = e.build.fmul(e.get(total), inverse)
+    variance = e.build.fsub(e.build.fmul(e.get(squares), inverse), e.build.fmul(away, away))
+    negative = e.build.fcmp_ordered("<", variance, e.splat(0.0))
+    variance = e.build.select(negative, e.splat(0.0), variance)
+    return e.build.fadd(origin, away), e.intrinsic("sqrt", e.build.fadd(variance, e.splat(call.epsilon)))
+
+
+_LOG2E = 1.4426950408889634
+_LN2_HIGH, _LN2_LOW = 0.693359375, -2.12194440054690583e-4
+_POWERS = tuple(1 / f for f in (5040, 720, 120, 24, 6, 2, 1, 1))  # e^r = sum r^i / i!, for |r| < ln(2) / 2
+
+
+def _silu(e: Emitter, value: Any) -> Any:
+    """v / (1 + exp(-v)); the exponential as 2^n e^r, by shifting n into the exponent's bits."""
+    minus = e.build.fneg(value)
+    bounded = e.intrinsic("minnum", e.intrinsic("maxnum", minus, e.splat(-87.0)), e.splat(87.0))
+    whole = e.intrinsic("rint", e.build.fmul(bounded, e.splat(_LOG2E)))
+    rest = e.fma(whole, e.splat(-_LN2_HIGH), bounded)
+    rest = e.fma(whole, e.splat(-_LN2_LOW), rest)
+    power = e.splat(_POWERS[0])
+    for coefficient in _POWERS[1:]:
+        power = e.fma(power, rest, e.splat(coefficient))
+    exponent = e.build.add(e.build.fptosi(whole, e.ints), e.splat(127, e.ints))
+    factor = e.build.bitcast(e.build.shl(exponent, e.splat(23, e.ints)), e.vector)
+    return e.build.fdiv(value, e.fma(power, factor, e.splat(1.0)))
