@@ -13,11 +13,11 @@ __all__ = ["Emitter"]
 
 
 class Emitter:
-    """The body of one function under construction.
+    """The body of one function under construction, which takes a pointer to a row of 8-byte arguments.
 
     Args:
         name: the function.
-        kinds: types of its arguments: `ptr`, `i64`, `float`.
+        kinds: types of its arguments: `ptr`, `i64`, `float` (the low half of its 8 bytes).
         lanes: float32 values in a vector.
 
     Attributes:
@@ -40,15 +40,13 @@ class Emitter:
         types = {"ptr": ir.PointerType(), "i64": self._i64, "float": self.float}
         self.vector, self.ints = ir.VectorType(self.float, lanes), ir.VectorType(self.i32, lanes)
         self._module = ir.Module()
-        function = ir.Function(self._module, ir.FunctionType(ir.VoidType(), [types[kind] for kind in kinds]), name)
-        for kind, argument in zip(kinds, function.args, strict=True):
-            if kind == "ptr":
-                argument.add_attribute("noalias")
+        function = ir.Function(self._module, ir.FunctionType(ir.VoidType(), [types["ptr"]]), name)
         self._entry = function.append_basic_block("entry")
-        self._end = self._entry
         self.build: Any = ir.IRBuilder(function.append_basic_block("body"))
         self._body = self.build.block
-        self.arguments: tuple[Any, ...] = function.args
+        self.arguments = tuple(
+            self.load(self.at(function.args[0], 8 * index), types[kind], 8) for index, kind in enumerate(kinds)
+        )
 
     def text(self) -> str:
         """The module, after a return is put at its end."""

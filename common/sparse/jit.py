@@ -10,7 +10,6 @@ import ctypes
 import hashlib
 import os
 import uuid
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +17,21 @@ from common.sparse.machine import Machine, host
 
 __all__ = ["Code", "cache_folder", "compiled"]
 
-_KINDS = {"ptr": ctypes.c_void_p, "i64": ctypes.c_int64, "i32": ctypes.c_int32, "float": ctypes.c_float}
-
 
 class Code:
-    """Object code of one function, loaded.
+    """Object code of one function of one pointer, loaded.
 
     Args:
         function: its name in the IR.
-        kinds: the IR types of its arguments: `ptr`, `i64`, `i32`, `float`.
         objects: the object file.
         machine: the target it was compiled for.
+
+    Attributes:
+        address: where the function is.
+        call: the function for Python, which takes an address.
     """
 
-    def __init__(self, function: str, kinds: Sequence[str], objects: bytes, machine: Machine) -> None:
+    def __init__(self, function: str, objects: bytes, machine: Machine) -> None:
         import llvmlite.binding as llvm
 
         # An empty module owns the engine that links the object; the object itself needs no optimiser.
@@ -39,8 +39,8 @@ class Code:
         self._engine = llvm.create_mcjit_compiler(module, _target(machine))
         self._engine.add_object_file(llvm.ObjectFileRef.from_data(objects))
         self._engine.finalize_object()
-        address = self._engine.get_function_address(function)
-        self.call = ctypes.CFUNCTYPE(None, *(_KINDS[kind] for kind in kinds))(address)
+        self.address = int(self._engine.get_function_address(function))
+        self.call = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self.address)
 
 
 def cache_folder() -> Path:
@@ -50,19 +50,18 @@ def cache_folder() -> Path:
     return base / "sparse"
 
 
-def compiled(text: str, function: str, kinds: Sequence[str], machine: Machine | None = None) -> Code:
-    """A function of LLVM IR as machine code, from the cache on disk if it was compiled before.
+def compiled(text: str, function: str, machine: Machine | None = None) -> Code:
+    """A function of LLVM IR, from one pointer to nothing, as machine code, from the cache on disk if it was compiled before.
 
     A cache that cannot be read or written is passed over.
 
     Args:
         text: a whole IR module.
         function: the function in it.
-        kinds: the types of its arguments.
         machine: the target; this machine's if not given.
 
     >>> text = "define void @seven(ptr %p) { store i32 7, ptr %p ret void }"
-    >>> code, value = compiled(text, "seven", ["ptr"]), ctypes.c_int32()
+    >>> code, value = compiled(text, "seven"), ctypes.c_int32()
     >>> code.call(ctypes.addressof(value))
     >>> value.value
     7
@@ -76,7 +75,7 @@ def compiled(text: str, function: str, kinds: Sequence[str], machine: Machine | 
     if kept is None:
         kept = _objects(text, machine)
         _keep(path, key, kept)
-    return Code(function, kinds, kept, machine)
+    return Code(function, kept, machine)
 
 
 def _target(machine: Machine) -> Any:

@@ -54,9 +54,9 @@ class Shape:
 
 
 def text(shape: Shape) -> str:
-    """The kernel as an IR module; its function is `NAME` with arguments of `KINDS`.
+    """The kernel as an IR module; its function is `NAME`, and its row of arguments of `KINDS`.
 
-    Arguments, in order: input, output, residual (unused without one), bias (channels, lanes), pointers (blocks *
+    They are, in order: input, output, residual (unused without one), bias (channels, lanes), pointers (blocks *
     channels + 1, int32), entries (int32 byte offset and float32 value), scratch (last - first, accumulators, lanes),
     byte offsets of the tiles in the input and in the output (int32); then numbers: blocks, channels, first and last
     channel, bytes between output channels, first and last tile.

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 
 from common.sparse.jit import compiled
 from common.sparse.layout import Plane
 from common.sparse.machine import Machine
-from common.sparse.norm_kernel import KINDS, NAME, text
-from common.sparse.team import Team, shares
+from common.sparse.norm_kernel import NAME, text
+from common.sparse.team import Team, row, shares
 
 __all__ = ["GroupNorm"]
 
@@ -46,14 +44,10 @@ class GroupNorm:
         self._numbers = (channels, inputs.rows, inputs.cols, inputs.size, inputs.pitch, outputs.size, outputs.pitch)
         self._floats = (epsilon, 1 / (channels * inputs.rows * inputs.cols))
         self._start = outputs.origin
-        self._code = compiled(text(silu), NAME, KINDS, machine)
+        self._code = compiled(text(silu), NAME, machine)
 
     def run(self, x: int, y: int, team: Team) -> None:
         """Normalise from one address to another; the margin of the output is not touched."""
         where = (x, y + self._start, self._scale.ctypes.data, self._shift.ctypes.data)
-        team.run(
-            [
-                partial(self._code.call, *where, first, last, *self._numbers, *self._floats)
-                for first, last in shares(self._groups, team.threads)
-            ]
-        )
+        parts = shares(self._groups, team.threads)
+        team.run(self._code, [row(*where, *part, *self._numbers, *self._floats) for part in parts])

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from math import prod
 
 import numpy as np
 from torch import Tensor
 
 from common.sparse.jit import Code, compiled
-from common.sparse.kernel import KINDS, NAME, Shape, text
+from common.sparse.kernel import NAME, Shape, text
 from common.sparse.layout import Grid, tiling
 from common.sparse.machine import Machine, host
 from common.sparse.taps import depth, taps
-from common.sparse.team import Team, shares
+from common.sparse.team import Team, row, shares
 
 __all__ = ["Sum", "buffer"]
 
@@ -69,7 +68,7 @@ class Sum:
         displacements = [tuple(grid.at(*step) - grid.start for step in cut.steps) for grid in (inputs, outputs)]
         make = partial(Shape, cut.lanes, *displacements, images > 1)
         self._code: dict[bool, Code] = {}
-        self._compile: Callable[[bool], Code] = lambda residual: compiled(text(make(residual)), NAME, KINDS, machine)
+        self._compile: Callable[[bool], Code] = lambda residual: compiled(text(make(residual)), NAME, machine)
 
     def run(self, x: int, y: int, bias: int, residual: int | None, team: Team) -> None:
         """Compute all outputs.
@@ -87,16 +86,16 @@ class Sum:
         split = tiles >= 2 * team.threads or tiles >= channels
         parts = [(*p, 0, channels) for p in shares(tiles, team.threads)] if split else [
             (0, tiles, *p) for p in shares(channels, team.threads)]  # fmt: skip
-        t = self._taps
-        jobs: list[Callable[[], None]] = []
+        t, size = self._taps, self._accumulators * self.lanes * 4
+        rows, scratches = [], []
         for first_tile, last_tile, first, last in parts:
-            scratch = np.empty((last - first) * self._accumulators * self.lanes + 16, dtype=np.float32)
-            jobs.append(
-                partial(
-                    code.call, x, y, residual or y, bias, t.pointers.ctypes.data, t.entries.ctypes.data,
-                    scratch.ctypes.data + -scratch.ctypes.data % 64, self._inputs.ctypes.data,
-                    self._outputs.ctypes.data, t.blocks, channels, first, last, self._plane, first_tile, last_tile,
+            scratches.append(np.empty((last - first) * size + 64, dtype=np.uint8))
+            scratch = scratches[-1].ctypes.data
+            rows.append(
+                row(
+                    x, y, residual or y, bias, t.pointers.ctypes.data, t.entries.ctypes.data, scratch + -scratch % 64,
+                    self._inputs.ctypes.data, self._outputs.ctypes.data, t.blocks, channels, first, last, self._plane,
+                    first_tile, last_tile,
                 )  # fmt: skip
             )
-            jobs[-1].keep = scratch  # type: ignore[attr-defined]
-        team.run(jobs)
+        team.run(code, rows)
