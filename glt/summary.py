@@ -66,7 +66,10 @@ def verdict(level: Level, rungs: list[Level] | None = None) -> str:
         f"{name} {numbers[name].mean:.1%}" for name in ("dense", "random", "reinit") if name in numbers
     )
     if level.winning:
-        return f"A winning ticket: {kept} reach {numbers['ticket'].mean:.1%} test accuracy ({compared})."
+        text = f"A winning ticket: {kept} reach {numbers['ticket'].mean:.1%} test accuracy ({compared})."
+        if "random" in numbers and is_winning(numbers["random"], numbers["dense"]):
+            text += " Random tickets of the same counts win as well, so the search did not make the difference."
+        return text
     text = f"Not a winning ticket: {kept} reach {numbers['ticket'].mean:.1%} test accuracy ({compared})."
     winners = [rung for rung in rungs or [] if rung.winning]
     if winners:

@@ -44,11 +44,17 @@ class NodeClassification:
 
     @torch.no_grad()
     def evaluate(self, model: nn.Module) -> dict[str, float]:
-        """Accuracy in [0, 1] on `val` and `test`, without dropout; the model's mode is left as found."""
+        """Accuracy in [0, 1] on `val` and `test`, without dropout; the model's mode is left as found.
+
+        Both are NaN where a logit is not finite, so that a diverged network is never the best one.
+        """
         mode = model.training
         model.eval()
-        hits = (self._logits(model, self._held_out).argmax(1) == self.y[self._held_out]).float()
+        logits = self._logits(model, self._held_out)
         model.train(mode)
+        if not bool(logits.isfinite().all()):
+            return {"val": float("nan"), "test": float("nan")}
+        hits = (logits.argmax(1) == self.y[self._held_out]).float()
         return {"val": float(hits[: self._val].mean()), "test": float(hits[self._val :].mean())}
 
     def _logits(self, model: nn.Module, rows: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
@@ -11,7 +12,11 @@ from torch import nn
 from glt.config import Training
 from glt.tasks import NodeClassification
 
-__all__ = ["adam", "seeded", "trainer"]
+__all__ = ["DivergedError", "adam", "seeded", "trainer"]
+
+
+class DivergedError(ArithmeticError):
+    """A loss or an output is not finite, so that there is nothing to choose from."""
 
 
 @contextmanager
@@ -43,7 +48,8 @@ def trainer(
         draw_first: called after seeding; the published UGS draws, and drops, a set of weights there.
 
     Returns:
-        Accuracies `val` and `test` in [0, 1] at that epoch, and `epoch`, counted from 1.
+        Accuracies `val` and `test` in [0, 1] at that epoch, and `epoch`, counted from 1. The trainer raises
+        `DivergedError` at the first epoch whose outputs are not finite.
     """
 
     def train(model: nn.Module, start: int, stop: int) -> Mapping[str, float]:
@@ -59,6 +65,11 @@ def trainer(
                 task.loss(model).backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
                 metrics = task.evaluate(model)
+                if not math.isfinite(metrics["val"]):
+                    raise DivergedError(
+                        f"training diverged: found outputs that are not finite after epoch {epoch + 1} with lr "
+                        f"{training.lr:g}; expected finite ones. Lower --training.lr."
+                    )
                 if not best or metrics["val"] > best["val"]:
                     best = {**metrics, "epoch": float(epoch + 1)}
                     state = {name: tensor.clone() for name, tensor in model.state_dict().items()}

@@ -13,6 +13,7 @@ from glt.ladder import EDGES, build
 from glt.methods import ugs
 from glt.models import GraphModel
 from glt.tasks import NodeClassification
+from glt.training import DivergedError
 
 # per cent on validation/test in the first eight mask epochs on Cora, seed 2377, as the released reference code prints
 RELEASED = "74.0/74.2 75.8/76.7 76.0/76.6 76.0/76.8 76.2/76.8 76.0/76.8 76.4/77.3 76.2/77.4"
@@ -96,3 +97,17 @@ def test_it_refuses_a_model_without_edges(graph: Graph, config: Find) -> None:
     score = ugs.scorer(NodeClassification(graph), ticket, config.training, config.ugs, 0)
     with pytest.raises(TypeError, match="found a Linear"):
         score(torch.nn.Linear(1, 1), {}, None)
+
+
+def test_a_round_ends_where_degrees_turn_negative_and_keeps_its_best_epoch(graph: Graph, config: Find) -> None:
+    config = replace(config, training=replace(config.training, lr=0.2))
+    found = run(graph, config, epochs=60, mask_at="last")
+    assert 0 < len(found.history) < 60  # masks of 1 lose 0.2 an epoch and pass zero
+    assert found.epoch == len(found.history)
+    assert all(score.isfinite().all() for score in found.scores.values())
+    assert all(0 <= accuracy["val"] <= 1 for accuracy in found.history)
+
+
+def test_mask_training_that_never_is_finite_says_so(graph: Graph, config: Find) -> None:
+    with pytest.raises(DivergedError, match=r"mask training diverged.*Lower --training\.lr"):
+        run(graph, replace(config, training=replace(config.training, lr=1e30)))
