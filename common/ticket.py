@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from common.masks import Masks
 from common.packing import compress, expand, kept_counts, pack, unpack
-from common.ticket_file import MANIFEST, TicketError, layout, plain, read, refuse, sha256, write
+from common.ticket_file import TICKET, TicketError, layout, plain, read, refuse, sha256, write
 
 __all__ = ["Ticket", "TicketError"]
 
@@ -155,7 +155,7 @@ class Ticket:
             rest = {name: body[name] for name in _PLAIN_FIELDS}
             return cls(masks, states[_TICKET], trained=states.get(_TRAINED), **rest)
         except (KeyError, TypeError, ValueError) as error:
-            refuse(Path(folder) / MANIFEST, f"tensors that do not fit it ({error})", "the files of one ticket",
+            refuse(Path(folder) / TICKET.manifest, f"tensors that do not fit it ({error})", "the files of one ticket",
                    "Nothing was loaded; save the ticket again.")  # fmt: skip
 
     def verify(self, model: nn.Module, graph: Mapping[str, Any] | None = None) -> None:

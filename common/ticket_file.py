@@ -1,7 +1,8 @@
 """The files of a ticket: named tensors beside one json, written atomically and refused when a byte has changed.
 
-Nothing here knows what a ticket means; `common.ticket` does. The json is written last and holds the sha256 of every
-tensor file and of itself, so that a folder either reads back whole or raises `TicketError`. Nothing is pickled.
+Nothing here knows what a ticket means; `common.ticket` does, and `common.sparse.network` keeps networks the same way.
+The json is written last and holds the sha256 of every tensor file and of itself, so that a folder either reads back
+whole or raises `TicketError`. Nothing is pickled.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import safetensors.torch
 import torch
@@ -23,11 +24,19 @@ from torch import Tensor
 
 from common.packing import raw_bytes
 
-__all__ = ["FORMAT", "KIND", "MANIFEST", "TicketError", "layout", "plain", "read", "refuse", "sha256", "write"]
+__all__ = ["TICKET", "Form", "TicketError", "layout", "plain", "read", "refuse", "sha256", "write"]
 
-KIND = "lottery-ticket"
-FORMAT = 1
-MANIFEST = "ticket.json"
+
+class Form(NamedTuple):
+    """What a folder holds: a word and a version in its json, the json's name, and what to call the thing."""
+
+    kind: str
+    version: int
+    manifest: str
+    noun: str
+
+
+TICKET = Form("lottery-ticket", 1, "ticket.json", "ticket")
 _DTYPES = {
     torch.float64: "F64",
     torch.float32: "F32",
@@ -112,7 +121,8 @@ def write(
     folder: Path,
     files: Mapping[str, list[memoryview]],
     body: Callable[[Mapping[str, str]], Mapping[str, Any]],
-    optional: str,
+    optional: str = "",
+    form: Form = TICKET,
 ) -> None:
     """Write tensor files and then the json that vouches for them, each through a temporary file.
 
@@ -121,6 +131,7 @@ def write(
         files: file name to its `layout`.
         body: from the sha256 of each file to the json's content.
         optional: a file name that is removed when it is not among the files (left over from an older ticket).
+        form: of the json.
 
     Raises:
         TicketError: the folder cannot be written, or the content is no plain json; an older ticket stays as it was.
@@ -130,28 +141,28 @@ def write(
         folder.mkdir(parents=True, exist_ok=True)
         records = {name: _stage(folder / f".{name}.{token}", buffers) for name, buffers in files.items()}
         content = body({name: record["sha256"] for name, record in records.items()})
-        sealed = _sealed({"kind": KIND, "version": FORMAT, **content, "files": records})
-        (folder / f".{MANIFEST}.{token}").write_text(sealed, encoding="utf-8")
-        for name in (*files, MANIFEST):
+        sealed = _sealed({"kind": form.kind, "version": form.version, **content, "files": records})
+        (folder / f".{form.manifest}.{token}").write_text(sealed, encoding="utf-8")
+        for name in (*files, form.manifest):
             os.replace(folder / f".{name}.{token}", folder / name)  # noqa: PTH105 - the one atomic call, easy to find
-        if optional not in files:
+        if optional and optional not in files:
             (folder / optional).unlink(missing_ok=True)
     except OSError as error:
         found = f"{type(error).__name__} ({error.strerror or error})"
         refuse(folder, found, "a folder that can be written", "Check its permissions and the free space.")
     finally:
-        for name in (*files, MANIFEST):
+        for name in (*files, form.manifest):
             _discard(folder / f".{name}.{token}")
 
 
-def read(folder: Path) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
-    """The checked json of a ticket's folder and the tensors of every file it names (mapped, not copied).
+def read(folder: Path, form: Form = TICKET) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
+    """The checked json of a folder and the tensors of every file it names (mapped, not copied).
 
     Raises:
         TicketError: something is missing, cut short, altered, of another version, or no ticket.
     """
-    body = _manifest(folder)
-    return body, {name: _tensors(folder / name, record) for name, record in body["files"].items()}
+    body = _manifest(folder, form)
+    return body, {name: _tensors(folder / name, record, form) for name, record in body["files"].items()}
 
 
 def _stage(path: Path, buffers: list[memoryview]) -> dict[str, Any]:
@@ -179,42 +190,45 @@ def _checksum(body: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def _manifest(folder: Path) -> dict[str, Any]:
-    path = folder / MANIFEST
+def _manifest(folder: Path, form: Form) -> dict[str, Any]:
+    path, wanted = folder / form.manifest, f"the folder of a saved {form.noun}"
     if not folder.is_dir():
-        refuse(folder, "no such folder", "the folder of a saved ticket", "Check the path.")
+        refuse(folder, "no such folder", wanted, "Check the path.")
     if not path.is_file():
-        refuse(folder, f"no {MANIFEST}", "the folder of a saved ticket", "Check the path, or save the ticket again.")
-    restore = "Nothing was loaded; restore the folder from a copy, or save the ticket again."
+        refuse(folder, f"no {form.manifest}", wanted, f"Check the path, or save the {form.noun} again.")
     try:
         body = json.loads(path.read_bytes())
     except ValueError as error:
-        refuse(path, f"a file that is no json ({error})", "the json of a saved ticket", restore)
-    if not isinstance(body, dict) or body.get("kind") != KIND:
+        refuse(path, f"a file that is no json ({error})", f"the json of a saved {form.noun}", _restore(form))
+    if not isinstance(body, dict) or body.get("kind") != form.kind:
         kind = body.get("kind") if isinstance(body, dict) else type(body).__name__
-        refuse(path, f"kind {kind!r}", f"kind {KIND!r}", "This is not a ticket; check the path.")
-    if body.get("version") != FORMAT:
-        refuse(path, f"format version {body.get('version')!r}", f"version {FORMAT}",
+        refuse(path, f"kind {kind!r}", f"kind {form.kind!r}", f"This is not a {form.noun}; check the path.")
+    if body.get("version") != form.version:
+        refuse(path, f"format version {body.get('version')!r}", f"version {form.version}",
                "Load it with the lottery-tickets release that wrote it, or upgrade this one.")  # fmt: skip
-    if body.get("checksum") != (wanted := _checksum(body)):
-        refuse(path, f"checksum {body.get('checksum')!r}", f"{wanted!r} for its content", f"It was altered. {restore}")
+    if body.get("checksum") != (right := _checksum(body)):
+        found, expected = f"checksum {body.get('checksum')!r}", f"{right!r} for its content"
+        refuse(path, found, expected, f"It was altered. {_restore(form)}")
     return body
 
 
-def _tensors(path: Path, record: Mapping[str, Any]) -> dict[str, Tensor]:
-    restore = "Nothing was loaded; restore the folder from a copy, or save the ticket again."
+def _restore(form: Form) -> str:
+    return f"Nothing was loaded; restore the folder from a copy, or save the {form.noun} again."
+
+
+def _tensors(path: Path, record: Mapping[str, Any], form: Form) -> dict[str, Tensor]:
     if not path.is_file():
-        refuse(path, "no such file", f"{record['bytes']} bytes that {MANIFEST} names", restore)
+        refuse(path, "no such file", f"{record['bytes']} bytes that {form.manifest} names", _restore(form))
     if (size := path.stat().st_size) != record["bytes"]:
-        refuse(path, f"{size} bytes", f"{record['bytes']}", f"The file was cut short or replaced. {restore}")
+        refuse(path, f"{size} bytes", f"{record['bytes']}", f"The file was cut short or replaced. {_restore(form)}")
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if digest != record["sha256"]:
-        refuse(path, f"sha256 {digest[:12]}...", f"{record['sha256'][:12]}...", f"Bytes were altered. {restore}")
+        refuse(path, f"sha256 {digest[:12]}...", f"{record['sha256'][:12]}...", f"Bytes were altered. {_restore(form)}")
     try:
         return safetensors.torch.load_file(path)
     except SafetensorError as error:
-        refuse(path, f"a file that is no safetensors ({error})", "the tensors of a ticket", restore)
+        refuse(path, f"a file that is no safetensors ({error})", f"the tensors of a {form.noun}", _restore(form))
 
 
 def _discard(path: Path) -> None:

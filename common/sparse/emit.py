@@ -111,6 +111,14 @@ class Emitter:
         """A 32-bit integer of an array, as a 64-bit one."""
         return self.build.sext(self.load(self.at(pointer, self.mul(index, 4)), self.i32), self._i64)
 
+    def load_long(self, pointer: Any, index: Any) -> Any:
+        """A 64-bit integer of an array."""
+        return self.load(self.at(pointer, self.mul(index, 8)), self._i64)
+
+    def shuffle(self, a: Any, b: Any, lanes: Sequence[int]) -> Any:
+        """A vector of lanes of two others; those of the second count on from the first's."""
+        return self.build.shuffle_vector(a, b, self._ir.Constant(self.ints, list(lanes)))
+
     def store(self, value: Any, pointer: Any, align: int = 4) -> None:
         """Write to memory."""
         self.build.store(value, pointer, align=align)

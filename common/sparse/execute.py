@@ -9,10 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from common.sparse.fuse import of_images
 from common.sparse.layer import Layer, Norm, Where, plane_of
 from common.sparse.layout import IMAGES, Plane
 from common.sparse.memory import over
 from common.sparse.program import Program, Ref, Step, operation
+from common.sparse.transfer import move
 
 __all__ = ["Executor"]
 
@@ -34,8 +36,6 @@ class Executor:
         self._layers: dict[str, Layer] = {}
         self._norms: dict[Any, Any] = {}
         self._buffers: dict[str, Tensor] = {}  # of concatenations under way
-        self._owners: dict[str, list[Tensor]] = {}
-        self._claims: dict[int, int] = {}
         self._values: dict[str, Any] = {}
         self._memo: OrderedDict[Any, dict[str, Tensor]] = OrderedDict()
         self._steady = _steady(program)
@@ -53,15 +53,18 @@ class Executor:
         try:
             for index, step in enumerate(self.program.steps):
                 if step.out not in known:
-                    self._values[step.out] = known[step.out] if step.out in known else self._apply(step)
+                    self._values[step.out] = self._apply(step)
                 for name in self._last[index]:
                     self._release(name)
-            return [self._values[name].clone(memory_format=torch.contiguous_format) for name in self.program.outputs]
+            return [self._output_of(name) for name in self.program.outputs]
         finally:
-            for name in list(self._owners):
-                self._release(name)
+            self._where.pool.release_all()
             self._values.clear()
             self._buffers.clear()
+
+    def _output_of(self, name: str) -> Tensor:
+        value = self._values[name]
+        return value.clone() if value.is_contiguous() else self._dense(value)
 
     def _recalled(self, inputs: Sequence[Tensor]) -> dict[str, Tensor]:
         """The values that do not depend on the images, from memory or computed now."""
@@ -102,11 +105,19 @@ class Executor:
             return self._cat(step)
         args = self._real(step.args)
         if step.op == "aten.scaled_dot_product_attention.default":
-            args = tuple(value.contiguous() if isinstance(value, Tensor) else value for value in args)
+            args = tuple(self._dense(value) if isinstance(value, Tensor) else value for value in args)
         result = operation(step.op)(*args, **self._real(step.kwargs))
         if isinstance(result, Tensor):
             self._inherit(step, result)
         return result
+
+    def _dense(self, x: Tensor) -> Tensor:
+        """The contiguous form of a value."""
+        if x.is_contiguous():
+            return x
+        found = torch.empty(x.shape, dtype=x.dtype)
+        move(x, found, self._where.machine, self._where.team)
+        return found
 
     def _real(self, value: Any) -> Any:
         """Arguments with values in the place of references."""
@@ -125,7 +136,7 @@ class Executor:
         if layer is None:
             layer = self._layers[step.out] = Layer(weight, options)
         if options.get("tokens"):
-            x = x.transpose(1, 2).unsqueeze(2)
+            x = x[:, :, None, None] if options["single"] else x.transpose(1, 2).unsqueeze(2)
         size = tuple(options.get("image") or layer.size(x.shape[2], x.shape[3]))
         y = self._output(step, len(x), layer.channels, size)
         flat = y.flatten(2).unsqueeze(2) if options.get("tokens") else y
@@ -135,10 +146,13 @@ class Executor:
             sums = (sums + vector.t()).contiguous()
         residual = self._real(options.get("residual"))
         if residual is not None:
-            residual = residual.reshape(flat.shape) if options.get("tokens") else residual.expand_as(flat)
+            turned = residual.transpose(1, 2) if options.get("tokens") and residual.dim() == 3 else residual
+            residual = turned.reshape(flat.shape) if options.get("tokens") else residual.expand_as(flat)
         norm = Norm(*self._real(options["norm"])) if "norm" in options else None
         layer.run(x, flat, sums, residual, norm, self._where)
-        return y if "image" in options or not options.get("tokens") else y.squeeze(2).transpose(1, 2)
+        if "image" in options or not options.get("tokens"):
+            return y
+        return y[:, :, 0, 0] if options["single"] else y.squeeze(2).transpose(1, 2)
 
     def _norm(self, step: Step) -> Tensor:
         x, scale, shift = (self._real(value) for value in step.args)
@@ -147,7 +161,7 @@ class Executor:
         plane = plane_of(image) if len(image) > 1 else None
         if plane is None:
             return norm.plain(x)
-        y = self._output(step, *image.shape[:2], tuple(image.shape[2:]))
+        y = self._output(step, len(image), image.shape[1], tuple(image.shape[2:]))
         key = (step.out, plane)
         if key not in self._norms:
             self._norms[key] = norm.kernel(plane, plane_of(y) or plane, self._where.machine)
@@ -164,7 +178,7 @@ class Executor:
             if target.data_ptr() != part.data_ptr():
                 target.copy_(part)
             offset += part.shape[1]
-        self._own(step.out, [self._buffers.pop(step.out)])
+        self._where.pool.own(step.out, self._buffers.pop(step.out))
         assert joined is not None  # noqa: S101 - a concatenation has parts
         return joined
 
@@ -173,50 +187,38 @@ class Executor:
         if "place" in step.kwargs:
             whole, offset, total = step.kwargs["place"]
             joined = self._joined(whole, images, total, size)
-            self._own(step.out, [self._buffers[whole]])
+            self._where.pool.own(step.out, self._buffers[whole])
             return joined[:, offset : offset + channels]
         plane = Plane(size[0], size[1], images)
         floats = self._where.pool.take(channels * plane.size // 4)
-        self._own(step.out, [floats])
+        self._where.pool.own(step.out, floats)
         return over(floats, images, channels, plane)
 
     def _joined(self, name: str, images: int, channels: int, size: tuple[int, ...]) -> Tensor:
         plane = Plane(size[0], size[1], images)
         if name not in self._buffers:
             self._buffers[name] = self._where.pool.take(channels * plane.size // 4)
-            self._own(f"{name} under way", [self._buffers[name]])
+            self._where.pool.own(f"{name} under way", self._buffers[name])
         return over(self._buffers[name], images, channels, plane)
-
-    def _own(self, name: str, buffers: list[Tensor]) -> None:
-        self._owners[name] = buffers
-        for buffer in buffers:
-            self._claims[buffer.data_ptr()] = self._claims.get(buffer.data_ptr(), 0) + 1
 
     def _inherit(self, step: Step, result: Tensor) -> None:
         """A view keeps the memory of what it views."""
-        place = result.untyped_storage().data_ptr()
-        owners = [b for name in step.reads for b in self._owners.get(name, []) if b.untyped_storage().data_ptr() == place]
-        if owners:
-            self._own(step.out, owners[:1])
+        for name in step.reads:
+            memory = self._where.pool.owned(name, result)
+            if memory is not None:
+                self._where.pool.own(step.out, memory)
+                return
 
     def _release(self, name: str) -> None:
         self._values.pop(name, None)
-        for buffer in self._owners.pop(name, []):
-            key = buffer.data_ptr()
-            self._claims[key] -= 1
-            if not self._claims[key]:
-                del self._claims[key]
-                self._where.pool.give(buffer)
+        self._where.pool.release(name)
 
 
 def _steady(program: Program) -> set[str]:
     """Results that depend on the later inputs and on how many images there are, but not on the images."""
     if len(program.inputs) < 2:
         return set()
-    changing = {program.inputs[0]}
-    for step in program.steps:
-        if step.op != "aten.sym_size.int" and any(name in changing for name in step.reads):
-            changing.add(step.out)
+    changing = of_images(program)
     return {step.out for step in program.steps if step.out not in changing and not step.op.startswith("sparse.")}
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from common.sparse.program import Program, Ref, Step
 
-__all__ = ["fuse"]
+__all__ = ["fuse", "of_images"]
 
 
 def fuse(program: Program, layers: Collection[str]) -> Program:
@@ -65,10 +65,12 @@ def _norms(program: Program) -> Program:
 
 
 def _layers(program: Program, layers: Collection[str]) -> Program:
-    changes = {}
+    changes, images = {}, of_images(program)
     for step in program.steps:
         if len(step.args) < 2 or not isinstance(step.args[1], Ref) or step.args[1].name not in layers:
             continue
+        if step.out not in images:
+            continue  # it is computed once for every timestep, not for every image
         options: dict[str, Any] | None = None
         rest = list(step.args[3:])
         if step.op == "aten.conv2d.default":
@@ -78,13 +80,23 @@ def _layers(program: Program, layers: Collection[str]) -> Program:
             stride, padding, extra, groups, dilation = _defaults(rest, [[1, 1], [0, 0], [0, 0], 1, [1, 1]])
             if all(d == 1 for d in dilation):
                 options = {"padding": padding, "extra": extra, "transposed": True}
-        elif step.op == "aten.linear.default" and len(program.shapes.get(step.out, ())) == 3:
+        elif step.op == "aten.linear.default" and len(program.shapes.get(step.out, ())) in (2, 3):
             stride, groups, options = [1, 1], 1, {"padding": [0, 0, 0, 0], "dilation": [1, 1], "tokens": True}
+            options["single"] = len(program.shapes[step.out]) == 2
         if options is not None:
             bias = step.args[2] if len(step.args) > 2 else None
             options |= {"stride": stride, "groups": groups}
             changes[step.out] = Step(step.out, "sparse.conv", (step.args[0], step.args[1], bias), options)
     return _View(program).replaced(changes)
+
+
+def of_images(program: Program) -> set[str]:
+    """The values that depend on the first input, and on more of it than its size."""
+    found = set(program.inputs[:1])
+    for step in program.steps:
+        if step.op != "aten.sym_size.int" and any(name in found for name in step.reads):
+            found.add(step.out)
+    return found
 
 
 def _defaults(given: list[Any], defaults: list[Any]) -> list[Any]:
@@ -172,7 +184,11 @@ def _joins(program: Program) -> Program:
     changes: dict[str, Step] = {}
     view = _View(program)
     for step in program.steps:
-        if step.op != "aten.cat.default" or len(program.shapes.get(step.out, ())) != 4 or step.args[1:] not in ((1,), (-3,)):
+        if (
+            step.op != "aten.cat.default"
+            or len(program.shapes.get(step.out, ())) != 4
+            or step.args[1:] not in ((1,), (-3,))
+        ):
             continue
         total, offset = program.shapes[step.out][1], 0
         for value in step.args[0]:

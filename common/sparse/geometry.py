@@ -8,7 +8,7 @@ with zeros).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,8 +50,14 @@ class Stage:
     spread: tuple[int, int] = (1, 1)
     double: bool = False
 
-    def write(self, floats: Tensor, x: Tensor) -> None:
-        """Bring (images, channels, rows, columns) into flat memory, whose margins are zero and stay so."""
+    def write(self, floats: Tensor, x: Tensor, copy: Callable[[Tensor, Tensor], None]) -> None:
+        """Bring (images, channels, rows, columns) into flat memory, whose margins are zero and stay so.
+
+        Args:
+            floats: the memory.
+            x: the layer's input.
+            copy: copies its first argument to its second, of the same shape.
+        """
         images, channels, rows, cols = x.shape
         staged = over(floats, images, channels * self.phases, self.plane)
         if self.phases > 1:
@@ -59,12 +65,12 @@ class Stage:
                 first = (phase - self.left) % self.phases
                 start = (first + self.left) // self.phases
                 found = x[..., first :: self.phases]
-                staged[:, phase :: self.phases, :, start : start + found.shape[3]].copy_(found)
+                copy(found, staged[:, phase :: self.phases, :, start : start + found.shape[3]])
         elif self.double:
             pairs = staged.unflatten(2, (rows, 2)).unflatten(4, (cols, 2))
             pairs.copy_(x[:, :, :, None, :, None].expand_as(pairs))
         else:
-            staged[:, :, :: self.spread[0], :: self.spread[1]].copy_(x)
+            copy(x, staged[:, :, :: self.spread[0], :: self.spread[1]])
 
 
 def output_size(options: Mapping[str, Any], kernel: tuple[int, int], rows: int, cols: int) -> tuple[int, int]:
@@ -94,12 +100,17 @@ def stage(options: Mapping[str, Any], kernel: tuple[int, int], rows: int, cols: 
     if options.get("transposed"):
         size = output_size(options, kernel, rows, cols)
         if images > 1:
-            sides = [_span(n, *a) for n, a in zip((rows, cols), zip(size, kernel, (down, across), padding, strict=True), strict=True)]
+            sides = [
+                _span(n, *a)
+                for n, a in zip((rows, cols), zip(size, kernel, (down, across), padding, strict=True), strict=True)
+            ]
             return Stage(Plane(rows, cols, images, (*sides[0], *sides[1])))
         before = [k - 1 - p for k, p in zip(kernel, padding, strict=True)]
         margin = tuple(side for b, e in zip(before, options["extra"], strict=True) for side in (b, b + e))
         if min(margin) < 0:
-            raise ValueError(f"a transposed convolution with padding {padding} beyond its kernel {kernel}; expected less.")
+            raise ValueError(
+                f"a transposed convolution with padding {padding} beyond its kernel {kernel}; expected less."
+            )
         plane = Plane((rows - 1) * down + 1, (cols - 1) * across + 1, 1, margin)  # type: ignore[arg-type]
         return Stage(plane, spread=(down, across))
     double = bool(options.get("double"))
@@ -129,14 +140,18 @@ def parts(
             weight, across, dilation = _by_phase(weight, dilation[1], source.phases), 1, (dilation[0], 1)
         return [Part(weight, Grid(plane, 0, down, across), Grid(target, target.origin), size, tuple(dilation))]
     groups, kernel = options["groups"], weight.shape[2:]
-    weight = weight.reshape(groups, -1, *weight.shape[1:]).swapaxes(1, 2).reshape(-1, weight.shape[0] // groups, *kernel)
+    weight = (
+        weight.reshape(groups, -1, *weight.shape[1:]).swapaxes(1, 2).reshape(-1, weight.shape[0] // groups, *kernel)
+    )
     if source.spread != (1, 1) or (down, across) == (1, 1):
         return [Part(weight[:, :, ::-1, ::-1], Grid(plane, 0), Grid(target, target.origin), size)]
     found = []
     for high in _phases(size[0], kernel[0], down, options["padding"][0]):
         for wide in _phases(size[1], kernel[1], across, options["padding"][1]):
             start = plane.origin + high.first * plane.pitch + wide.first * plane.lanes * 4
-            grid = Grid(target, target.origin + high.output * target.pitch + wide.output * target.lanes * 4, down, across)
+            grid = Grid(
+                target, target.origin + high.output * target.pitch + wide.output * target.lanes * 4, down, across
+            )
             piece = weight[:, :, high.taps][:, :, :, wide.taps]
             found.append(Part(piece, Grid(plane, start), grid, (high.count, wide.count)))
     return found
@@ -144,7 +159,7 @@ def parts(
 
 @dataclass(frozen=True)
 class _Phase:
-    """Every `stride`-th output along one direction: from `output` on, `count` of them, reading from input `first` on."""
+    """Every `stride`-th output of one direction: from `output` on, `count` of them, reading from input `first` on."""
 
     output: int
     count: int

@@ -10,6 +10,7 @@ import ctypes
 import hashlib
 import os
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ def cache_folder() -> Path:
 
 
 def compiled(text: str, function: str, machine: Machine | None = None) -> Code:
-    """A function of LLVM IR, from one pointer to nothing, as machine code, from the cache on disk if it was compiled before.
+    """A function of LLVM IR, from one pointer to nothing, as machine code; compiled once a machine.
 
     A cache that cannot be read or written is passed over.
 
@@ -116,4 +117,5 @@ def _keep(path: Path, key: str, objects: bytes) -> None:
         staged.write_bytes(head + objects)
         staged.replace(path)
     except OSError:
-        staged.unlink(missing_ok=True)
+        with suppress(OSError):
+            staged.unlink(missing_ok=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -18,8 +18,12 @@ from common.sparse.memory import Pool, over
 from common.sparse.norm import GroupNorm
 from common.sparse.summation import Sum
 from common.sparse.team import Team
+from common.sparse.transfer import move
+from common.sparse.weights import Kept
 
 __all__ = ["Layer", "Norm", "Where", "plane_of"]
+
+_LENT = "residual of the layer at work"
 
 
 @dataclass
@@ -68,14 +72,14 @@ class Layer:
     Kernels are packed when a size of the input is first seen, and kept.
 
     Args:
-        weight: as torch has it: (outputs, inputs / groups, rows, columns), transposed (inputs, outputs / groups, rows,
-            columns), or (outputs, inputs).
+        weight: shaped as torch has it: (outputs, inputs / groups, rows, columns), transposed (inputs, outputs / groups,
+            rows, columns), or (outputs, inputs).
         options: of the step `sparse.conv`.
     """
 
-    def __init__(self, weight: Tensor, options: Mapping[str, Any]) -> None:
-        shape = (*weight.shape, *[1] * (4 - weight.dim()))
-        self._weight: np.ndarray = weight.detach().float().reshape(shape).numpy()
+    def __init__(self, weight: Kept, options: Mapping[str, Any]) -> None:
+        shape = (*weight.shape, *[1] * (4 - len(weight.shape)))
+        self._weight, self._shape = weight, shape
         self._options = dict(options)
         self.kernel = shape[2], shape[3]
         self.channels = shape[1] * options["groups"] if options.get("transposed") else shape[0]
@@ -102,25 +106,32 @@ class Layer:
         if target is None:
             raise ValueError(f"an output with strides {y.stride()}; expected a plane")
         if residual is not None and (residual.stride() != y.stride() or residual.data_ptr() % 64):
-            residual = over(where.pool.take(y.shape[1] * target.size // 4), len(y), y.shape[1], target).copy_(residual)
+            where.pool.own(_LENT, memory := where.pool.take(y.shape[1] * target.size // 4))
+            residual = over(memory, len(y), y.shape[1], target).copy_(residual)
         key = (source, target)
         if key not in self._sums:
             size, groups = (y.shape[2], y.shape[3]), self._options["groups"]
+            dense = self._weight.dense().reshape(self._shape).numpy()
             self._sums[key] = [
                 Sum(np.ascontiguousarray(p.weight), p.inputs, p.outputs, p.size, groups=groups, dilation=p.dilation,
                     machine=where.machine)
-                for p in parts(self._weight, self._options, source, target, size)
+                for p in parts(dense, self._options, source, target, size)
             ]  # fmt: skip
         for part in self._sums[key]:
             spread = bias.expand(-1, part.lanes).contiguous() if bias.shape[1] == 1 else bias
-            part.run(address, y.data_ptr(), spread.data_ptr(), None if residual is None else residual.data_ptr(), where.team)
+            part.run(
+                address, y.data_ptr(), spread.data_ptr(), None if residual is None else residual.data_ptr(), where.team
+            )
+        where.pool.release(_LENT)
 
     def _staged(self, x: Tensor, norm: Norm | None, where: Where) -> tuple[Stage, int]:
         """Where the kernels find the input, and the address of its first channel."""
         images, channels, rows, cols = x.shape
         wanted = stage(self._options, self.kernel, rows, cols, images)
         found = plane_of(x)
-        bare = wanted.plane.margin == (0, 0, 0, 0) and wanted.phases == 1 and not wanted.double and wanted.spread == (1, 1)
+        bare = (
+            wanted.plane.margin == (0, 0, 0, 0) and wanted.phases == 1 and not wanted.double and wanted.spread == (1, 1)
+        )
         if bare and norm is None and found is not None:
             return Stage(found), x.data_ptr()
         memory = where.pool.stage(channels * wanted.phases, wanted.plane)
@@ -130,5 +141,7 @@ class Layer:
                 self._norms[key] = norm.kernel(found, wanted.plane, where.machine)
             self._norms[key].run(x.data_ptr(), memory.data_ptr(), where.team)
         else:
-            wanted.write(memory, x if norm is None else norm.plain(x))
+            wanted.write(
+                memory, x if norm is None else norm.plain(x), partial(move, machine=where.machine, team=where.team)
+            )
         return wanted, memory.data_ptr()

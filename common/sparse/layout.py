@@ -104,7 +104,7 @@ def tiling(rows: int, cols: int, images: int, accumulators: int) -> Tiling:
     >>> cut.lanes, cut.starts, cut.steps[:5]
     (16, ((0, 0), (2, 0)), ((0, 0), (0, 1), (0, 2), (0, 3), (1, 0)))
     >>> tiling(1, 28, 1, 8).starts
-    ((0, 0),)
+    ((0, 0), (0, 12))
     """
     lanes = IMAGES if images > 1 else next(n for n in (16, 8, 4, 2, 1) if n <= cols)
     width = 1 if images > 1 else lanes  # columns that a vector covers
@@ -116,7 +116,9 @@ def tiling(rows: int, cols: int, images: int, accumulators: int) -> Tiling:
         if wide * width <= cols or wide == 1
     ]
     # A tile costs its vectors and, for each non-zero, about one more for the weight and the loop.
-    high, wide = min(sizes, key=lambda s: (ceil(rows / s[0]) * ceil(cols / (s[1] * width)) * (s[0] * s[1] + 1.25), -s[1]))
+    high, wide = min(
+        sizes, key=lambda s: (ceil(rows / s[0]) * ceil(cols / (s[1] * width)) * (s[0] * s[1] + 1.25), -s[1])
+    )
     starts = tuple((y, x) for y in _starts(rows, high) for x in _starts(cols, wide * width))
     steps = tuple((y, x * width) for y in range(high) for x in range(wide))
     return Tiling(starts, steps, lanes)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -13,10 +12,14 @@ from common.sparse.program import Program, Ref, Step, operation
 __all__ = ["lower", "simplify"]
 
 _NOTHING = {
-    "aten.dropout.default", "aten.alias.default", "aten.contiguous.default", "aten.detach.default", "aten.lift_fresh_copy.default",
-    "aten.feature_dropout.default", "aten.detach_.default", "aten.clone.default",
-}  # fmt: skip
-_CHECKS = {"aten._assert_tensor_metadata.default", "aten._assert_scalar.default", "aten.sym_constrain_range_for_size.default"}
+    f"aten.{name}.default"
+    for name in ("dropout", "feature_dropout", "alias", "contiguous", "detach", "detach_", "clone", "lift_fresh_copy")
+}
+_CHECKS = {
+    "aten._assert_tensor_metadata.default",
+    "aten._assert_scalar.default",
+    "aten.sym_constrain_range_for_size.default",
+}
 
 
 def lower(model: nn.Module, example: tuple[Tensor, ...]) -> Program:
@@ -48,11 +51,17 @@ def lower(model: nn.Module, example: tuple[Tensor, ...]) -> Program:
 def _program(exported: Any) -> Program:
     signature = exported.graph_signature
     tensors = {**exported.state_dict, **exported.constants}
-    homes = {**signature.inputs_to_parameters, **signature.inputs_to_buffers, **signature.inputs_to_lifted_tensor_constants}
+    homes = {
+        **signature.inputs_to_parameters,
+        **signature.inputs_to_buffers,
+        **signature.inputs_to_lifted_tensor_constants,
+    }
     if signature.buffers_to_mutate:
         raise ValueError(f"forward changes the buffers {list(signature.buffers_to_mutate.values())}; expected none.")
-    names: dict[str, str] = {node: home for node, home in homes.items()}
-    steps, shapes, outputs = [], {}, []
+    names: dict[str, str] = dict(homes)
+    steps: list[Step] = []
+    shapes: dict[str, tuple[int | None, ...]] = {}
+    outputs: list[str] = []
     for node in exported.graph.nodes:
         name = names.get(node.name, node.name)
         value = node.meta.get("val")
@@ -118,7 +127,9 @@ def _neutral(step: Step, constants: dict[str, Tensor]) -> bool:
     if step.op == "aten.to.dtype":
         return False if not step.args[1:] else step.args[1] is torch.float32 and _known_float(step.args[0], constants)
     if step.op == "aten.slice.Tensor":
-        return len(step.args) == 4 and step.args[2] == 0 and not isinstance(step.args[3], Ref) and step.args[3] >= 1 << 62
+        return (
+            len(step.args) == 4 and step.args[2] == 0 and not isinstance(step.args[3], Ref) and step.args[3] >= 1 << 62
+        )
     neutral = {"aten.div.Tensor": 1, "aten.mul.Tensor": 1, "aten.add.Tensor": 0, "aten.sub.Tensor": 0}.get(step.op)
     return neutral is not None and not isinstance(step.args[1], Ref) and step.args[1] == neutral and not step.kwargs
 
@@ -147,5 +158,3 @@ def _computed(step: Step, constants: dict[str, Tensor]) -> Tensor:
     with torch.no_grad():
         result = operation(step.op)(*real(step.args), **{key: real(item) for key, item in step.kwargs.items()})
     return result if isinstance(result, Tensor) else torch.as_tensor(result)
-
-

@@ -66,7 +66,9 @@ class Machine:
             ValueError: wider than this machine, or no width of vectors.
         """
         if lanes not in (4, 8, 16) or lanes > self.lanes:
-            raise ValueError(f"found a width of {lanes} lanes; expected 4, 8 or 16, and at most this machine's {self.lanes}")
+            raise ValueError(
+                f"found a width of {lanes} lanes; expected 4, 8 or 16, and at most this machine's {self.lanes}"
+            )
         if lanes == self.lanes:
             return self
         words = [word for word in self.features.split(",") if not word[1:].startswith("avx512")]

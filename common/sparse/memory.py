@@ -25,11 +25,16 @@ def over(floats: Tensor, images: int, channels: int, plane: Plane, start: int = 
 
 
 class Pool:
-    """Float32 memory by size, on boundaries of 64 bytes.
+    """Float32 memory by size, on boundaries of 64 bytes, with a ledger of who still reads it.
 
     >>> pool = Pool()
     >>> first = pool.take(8)
-    >>> pool.give(first)
+    >>> pool.own("a", first)
+    >>> pool.own("view of a", first)
+    >>> pool.release("a")
+    >>> pool.take(8).data_ptr() == first.data_ptr()
+    False
+    >>> pool.release("view of a")
     >>> pool.take(8).data_ptr() == first.data_ptr()
     True
     """
@@ -37,15 +42,38 @@ class Pool:
     def __init__(self) -> None:
         self._free: dict[int, list[Tensor]] = {}
         self._stages: dict[tuple[int, Plane], Tensor] = {}
+        self._owned: dict[str, Tensor] = {}
+        self._claims: dict[int, int] = {}
 
     def take(self, floats: int) -> Tensor:
         """Memory of so many floats, with whatever it held."""
         free = self._free.get(floats)
         return free.pop() if free else torch.from_numpy(buffer(floats))
 
-    def give(self, floats: Tensor) -> None:
-        """Take memory back."""
-        self._free.setdefault(floats.numel(), []).append(floats)
+    def own(self, name: str, floats: Tensor) -> None:
+        """Keep memory until this name, and every other that owns it, is released."""
+        self._owned[name] = floats
+        self._claims[floats.data_ptr()] = self._claims.get(floats.data_ptr(), 0) + 1
+
+    def owned(self, name: str, value: Tensor) -> Tensor | None:
+        """The memory of a name, if a value lies in it."""
+        floats = self._owned.get(name)
+        same = floats is not None and floats.untyped_storage().data_ptr() == value.untyped_storage().data_ptr()
+        return floats if same else None
+
+    def release(self, name: str) -> None:
+        """A name is read no more; memory that nobody owns can be taken again."""
+        floats = self._owned.pop(name, None)
+        if floats is not None:
+            self._claims[floats.data_ptr()] -= 1
+            if not self._claims[floats.data_ptr()]:
+                del self._claims[floats.data_ptr()]
+                self._free.setdefault(floats.numel(), []).append(floats)
+
+    def release_all(self) -> None:
+        """No name is read any more."""
+        for name in list(self._owned):
+            self.release(name)
 
     def stage(self, channels: int, plane: Plane) -> Tensor:
         """Memory that is the same at every call, with a margin that stays zero as long as nobody writes to it."""

@@ -42,7 +42,7 @@ class _Call(NamedTuple):
 
 
 def text(silu: bool) -> str:
-    """The kernel as an IR module; its function is `NAME`, and its row of arguments of `KINDS` in the order of `_Call`."""
+    """The kernel as an IR module: the function `NAME`, with a row of arguments of `KINDS` in the order of `_Call`."""
     e = Emitter(NAME, KINDS, IMAGES)
     call = _Call(*e.arguments)
     with e.loop(call.first, call.last) as group:

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from torch import Tensor
 
 __all__ = ["Program", "Ref", "Step", "decode", "encode", "operation", "refs"]
 
@@ -59,14 +58,15 @@ class Program:
         inputs: names of the inputs, in the order of the call.
         steps: the operations.
         outputs: names of the results.
-        constants: name to tensor: parameters and buffers under the model's names, and folded values.
+        constants: name to tensor, or to the `Kept` of a pruned one: parameters and buffers under the model's names, and
+            folded values.
         shapes: name to the shape of a value, None where it depends on the batch.
     """
 
     inputs: list[str]
     steps: list[Step]
     outputs: list[str]
-    constants: dict[str, Tensor]
+    constants: dict[str, Any]
     shapes: dict[str, tuple[int | None, ...]]
 
     def users(self) -> dict[str, list[Step]]:
@@ -152,7 +152,9 @@ def operation(op: str) -> Callable[..., Any]:
             return getattr(getattr(torch.ops.aten, packet), overload)
     except AttributeError:
         pass
-    raise ValueError(f"the operation {op!r}; expected one of ATen in torch {torch.__version__}. Convert the model again.")
+    raise ValueError(
+        f"the operation {op!r}; expected one of ATen in torch {torch.__version__}. Convert the model again."
+    )
 
 
 def _renamed(value: Any, names: dict[str, str]) -> Any:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-
 import numpy as np
-from torch import Tensor
 
 from common.sparse.jit import Code, compiled
 from common.sparse.kernel import NAME, Shape, text
@@ -61,14 +57,14 @@ class Sum:
         touched = ((high - 1) * inputs.rows + weight.shape[2]) * across * images * 4
         nonzeros = np.count_nonzero(weight) / max(1, len(weight))
         block = depth(weight.shape[1] * groups, nonzeros, touched)
-        self.lanes, self._accumulators, self._plane = cut.lanes, len(cut.steps), outputs.plane.size
+        self.lanes, self._machine, self._plane, self._aligned = cut.lanes, machine, outputs.plane.size, images > 1
         self._taps = taps(weight, inputs.plane, groups=groups, dilation=dilation, block=block)
-        self._inputs = np.array([inputs.at(*start) for start in cut.starts], dtype=np.int32)
-        self._outputs = np.array([outputs.at(*start) for start in cut.starts], dtype=np.int32)
-        displacements = [tuple(grid.at(*step) - grid.start for step in cut.steps) for grid in (inputs, outputs)]
-        make = partial(Shape, cut.lanes, *displacements, images > 1)
+        self._inputs, self._outputs = (
+            np.array([grid.at(*start) for start in cut.starts], dtype=np.int32) for grid in (inputs, outputs)
+        )
+        self._reads = tuple(inputs.at(*step) - inputs.start for step in cut.steps)
+        self._writes = tuple(outputs.at(*step) - outputs.start for step in cut.steps)
         self._code: dict[bool, Code] = {}
-        self._compile: Callable[[bool], Code] = lambda residual: compiled(text(make(residual)), NAME, machine)
 
     def run(self, x: int, y: int, bias: int, residual: int | None, team: Team) -> None:
         """Compute all outputs.
@@ -79,23 +75,22 @@ class Sum:
             residual: address of a tensor of the output's layout to add, which must not be the output; or None.
             team: the threads to use.
         """
-        code = self._code.get(residual is not None)
-        if code is None:
-            code = self._code[residual is not None] = self._compile(residual is not None)
         tiles, channels = len(self._inputs), self._taps.channels
-        split = tiles >= 2 * team.threads or tiles >= channels
-        parts = [(*p, 0, channels) for p in shares(tiles, team.threads)] if split else [
-            (0, tiles, *p) for p in shares(channels, team.threads)]  # fmt: skip
-        t, size = self._taps, self._accumulators * self.lanes * 4
+        if tiles >= 2 * team.threads or tiles >= channels:
+            parts = [(*part, 0, channels) for part in shares(tiles, team.threads)]
+        else:
+            parts = [(0, tiles, *part) for part in shares(channels, team.threads)]
         rows, scratches = [], []
         for first_tile, last_tile, first, last in parts:
-            scratches.append(np.empty((last - first) * size + 64, dtype=np.uint8))
-            scratch = scratches[-1].ctypes.data
-            rows.append(
-                row(
-                    x, y, residual or y, bias, t.pointers.ctypes.data, t.entries.ctypes.data, scratch + -scratch % 64,
-                    self._inputs.ctypes.data, self._outputs.ctypes.data, t.blocks, channels, first, last, self._plane,
-                    first_tile, last_tile,
-                )  # fmt: skip
-            )
-        team.run(code, rows)
+            scratches.append(buffer((last - first) * len(self._reads) * self.lanes))
+            fixed = (t.ctypes.data for t in (self._taps.pointers, self._taps.entries, scratches[-1]))
+            places = (self._inputs.ctypes.data, self._outputs.ctypes.data)
+            sizes = (self._taps.blocks, channels, first, last, self._plane, first_tile, last_tile)
+            rows.append(row(x, y, residual or y, bias, *fixed, *places, *sizes))
+        team.run(self._compiled(residual is not None), rows)
+
+    def _compiled(self, residual: bool) -> Code:
+        if residual not in self._code:
+            shape = Shape(self.lanes, self._reads, self._writes, aligned=self._aligned, residual=residual)
+            self._code[residual] = compiled(text(shape), NAME, self._machine)
+        return self._code[residual]

@@ -40,7 +40,7 @@ def depth(channels: int, nonzeros: float, touched: int) -> int:
         touched: bytes of one input channel that a tile reads.
 
     >>> depth(128, 115.2, 3 * 10 * 64), depth(128, 23.0, 3 * 10 * 64)
-    (13, 34)
+    (12, 34)
     """
     near = max(1, _NEAR // max(1, touched))
     enough = int(np.ceil(_FEW * channels / nonzeros)) if nonzeros else channels

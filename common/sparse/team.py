@@ -9,6 +9,7 @@ import ctypes
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +112,7 @@ def shares(length: int, parts: int) -> list[tuple[int, int]]:
     ([(0, 2), (2, 5)], [(0, 1)])
     """
     edges = [length * i // parts for i in range(parts + 1)]
-    return [(a, b) for a, b in zip(edges, edges[1:], strict=False) if a < b]
+    return [(a, b) for a, b in pairwise(edges) if a < b]
 
 
 @cache
@@ -122,7 +123,9 @@ def _openmp() -> tuple[Any, Code, int, int] | None:
     try:
         library = ctypes.CDLL(str(found[0]))
         start = library.GOMP_parallel
-        rank, size = (ctypes.cast(f, ctypes.c_void_p).value for f in (library.omp_get_thread_num, library.omp_get_num_threads))
+        rank, size = (
+            ctypes.cast(f, ctypes.c_void_p).value for f in (library.omp_get_thread_num, library.omp_get_num_threads)
+        )
     except (IndexError, OSError, AttributeError):
         return None
     start.argtypes, start.restype = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint), None

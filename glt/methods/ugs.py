@@ -38,7 +38,7 @@ REFERENCE = "Chen et al., A Unified Lottery Ticket Hypothesis for Graph Neural N
 
 @dataclass
 class Search:
-    """What a round of mask training leaves: scores by name, the epoch they are from, accuracies of every finite epoch."""
+    """What a round leaves: scores by name, the epoch they are from, accuracies of every finite epoch."""
 
     scores: dict[str, Tensor] = field(default_factory=dict)
     epoch: int = 0
