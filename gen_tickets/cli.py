@@ -1,0 +1,25 @@
+"""The command `gen-tickets`: speed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from common.runs.cli import Command
+from common.runs.cli import main as run
+
+__all__ = ["COMMANDS", "main"]
+
+COMMANDS = (
+    Command(
+        "speed",
+        "Time a sparse network beside dense ones, in turn and in one process.",
+        "gen_tickets.config:Speed",
+        "gen_tickets.speed:run",
+        "ticket",
+    ),
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `gen-tickets` with the given words, or those of the process; returns the exit code."""
+    return run("gen-tickets", COMMANDS, argv, about="Tickets in generative models.")

@@ -1,0 +1,35 @@
+"""What a user may set, as dataclasses without heavy imports, so that `gen-tickets --help` answers at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Speed"]
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Time a sparse network beside dense ones."""
+
+    model: str = "small"
+    """A network of the suite: tiny, small or cifar10 (U-Nets of DDPM), or FAMILY/SIZE, such as dcgan/small."""
+    ticket: str | None = None
+    """Folder of a ticket of this model; random masks of the given density without one."""
+    density: float = 0.1
+    """Share of the weights of convolutions and linear layers to keep, when there is no ticket."""
+    batch: int = 16
+    """Images at once."""
+    threads: int = 1
+    """Threads, of every engine."""
+    steps: int = 1
+    """Steps of DDIM for a U-Net; 1 times one forward."""
+    repeats: int = 5
+    """Rounds in which all engines take turns."""
+    compiled: bool = True
+    """Also time torch.compile, which takes a minute or more to compile and needs a C++ compiler."""
+    seed: int = 0
+    """Of weights, masks and inputs."""
+    json: bool = False
+    """Print one JSON object on standard output."""
+    quiet: bool = False
+    """No progress lines."""
