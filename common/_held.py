@@ -3,12 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Held", "clean", "moments"]
+__all__ = ["Held", "clean", "moments", "scoring"]
+
+_SCORING: ContextVar[bool] = ContextVar("scoring", default=False)
+
+
+class Collector(Protocol):
+    """Whether backward passes are to keep dense gradients."""
+
+    collecting: bool
+
+
+@contextmanager
+def scoring() -> Iterator[None]:
+    """Inside, gradients pass the masks untouched and are not collected: a score looks at pruned entries too."""
+    token = _SCORING.set(True)
+    try:
+        yield
+    finally:
+        _SCORING.reset(token)
+
 
 _BITS = {
     torch.float64: torch.int64,
@@ -38,7 +59,45 @@ class Held:
         self.param = param
         self.kept = kept.clone()
         self.dense: Tensor | None = None
+        self.fresh = False  # whether a backward pass came by since the last step
+        self.steps = 0
         self._bits: Tensor | None = None
+        self._handle: Any = None
+
+    def watch(self, collector: Collector) -> None:
+        """Mask the gradients of backward passes from now on, if the parameter has any."""
+        if self._handle is not None or not self.param.requires_grad:
+            return
+
+        def mask(grad: Tensor) -> Tensor:
+            if _SCORING.get():
+                return grad
+            self.fresh = True
+            if collector.collecting:
+                self.collect(grad)
+            return self.zeroed(grad)
+
+        self._handle = self.param.register_hook(mask)
+
+    def unwatch(self) -> None:
+        """Leave the gradients alone again."""
+        if self._handle is not None:
+            self._handle.remove()
+            self._handle = None
+
+    def settle(self, collector: Collector) -> None:
+        """Before a step: watch a parameter that was unfrozen, and mask a gradient that no backward pass brought."""
+        self.watch(collector)
+        if not self.fresh and self.param.grad is not None:
+            self.param.grad = self.zeroed(self.param.grad)
+        self.fresh = False
+
+    def copied(self, other: Tensor) -> bool:
+        """Whether another tensor has this parameter's shape and zeros, as a copy of the masked model would."""
+        if other.shape != self.param.shape or other.device != self.param.device or bool(self.kept.all()):
+            return False
+        kept = self._kept_on(other)
+        return not bool(other.detach()[~kept].any()) and bool(other.detach()[kept].any())
 
     def set(self, kept: Tensor) -> None:
         """Change the mask in place and zero what is newly pruned; what is newly kept starts from zero."""
@@ -75,8 +134,8 @@ class Held:
         return torch.bitwise_and(grad.view(bits.dtype), bits).view(grad.dtype)
 
     def collect(self, grad: Tensor) -> None:
-        """Add a dense gradient to what this step has accumulated; a cleared `.grad` starts anew."""
-        if self.dense is None or self.param.grad is None:
+        """Add a dense gradient to what this step has accumulated; a cleared or zeroed `.grad` starts anew."""
+        if self.dense is None or self.param.grad is None or not bool(self.param.grad.any()):
             self.dense = grad.detach().clone()
         else:
             self.dense += grad.detach()
@@ -123,8 +182,8 @@ def clean(optimizer: torch.optim.Optimizer, held: dict[int, Held]) -> None:
 
 
 def moments(optimizer: torch.optim.Optimizer, param: Tensor) -> list[Tensor]:
-    """The tensors of a parameter's shape in an optimizer's state."""
-    return [tensor for tensor in _tensors(optimizer.state.get(param)) if tensor.shape == param.shape]
+    """The tensors in an optimizer's state of a parameter, but for single numbers."""
+    return [tensor for tensor in _tensors(optimizer.state.get(param)) if tensor.dim()]
 
 
 def _flat(params: list[Tensor], held: dict[int, Held]) -> Tensor:

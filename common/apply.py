@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -25,7 +24,8 @@ class Guard:
     """What `masked` yields: the masks in force, and the means to watch and to change them.
 
     Attributes:
-        steps: optimizer steps so far that held a guarded parameter.
+        steps: training steps so far: those of the guarded parameter that was stepped most often, however many
+            optimizers share the model.
         collecting: whether backward passes keep dense gradients; `masked(dense_gradients=True)` sets it.
     """
 
@@ -36,13 +36,13 @@ class Guard:
         self._held = {name: Held(param, mask) for name, (param, mask) in resolve(model, masks).items()}
         self._by_id = {id(held.param): held for held in self._held.values()}
         self._clean: WeakKeyDictionary[torch.optim.Optimizer, list[Tensor]] = WeakKeyDictionary()
+        self._under_way: WeakKeyDictionary[torch.optim.Optimizer, int] = WeakKeyDictionary()
+        self._strangers: WeakKeyDictionary[torch.optim.Optimizer, bool] = WeakKeyDictionary()
         self._callbacks: list[Callable[[Guard], None]] = []
         self._copy = ""
-        trainable = [held.param for held in self._held.values() if held.param.requires_grad]
-        self._shapes = Counter(param.shape for param in trainable)
-        self._model_shapes = Counter(param.shape for param in model.parameters())
         for held in self._held.values():
             held.enforce()
+            held.watch(self)
 
     @property
     def masks(self) -> Masks:
@@ -88,7 +88,15 @@ class Guard:
     def _before(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
         guarded = self._guarded(optimizer)
         if not guarded:
+            if optimizer not in self._strangers:
+                self._strangers[optimizer] = any(
+                    held.copied(p) for p in _params(optimizer) for held in self._held.values()
+                )
             return
+        fresh = any(held.fresh for held in guarded)  # a backward pass since the last step: no step within a step
+        self._under_way[optimizer] = 1 if fresh else self._under_way.get(optimizer, 0) + 1
+        for held in guarded:
+            held.settle(self)
         now = [tensor for held in guarded for tensor in moments(optimizer, held.param)]
         known = self._clean.get(optimizer)
         if known is None or len(known) != len(now) or any(a is not b for a, b in zip(known, now, strict=True)):
@@ -98,38 +106,38 @@ class Guard:
     def _after(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
         guarded = self._guarded(optimizer)
         if not guarded:
-            self._suspect(optimizer)
+            if self._strangers.get(optimizer):
+                self._copy = type(optimizer).__name__
             return
+        self._copy = ""
         for held in guarded:
             held.zero_(held.param)
-        self.steps += 1
-        for callback in self._callbacks:
-            callback(self)
+        self._under_way[optimizer] = left = max(0, self._under_way.get(optimizer, 1) - 1)
+        if left:
+            return  # the step of a base class, called by the subclass's
+        for held in guarded:
+            held.steps += 1
+        steps = max(held.steps for held in self._held.values())
+        if steps > self.steps:
+            self.steps = steps
+            for callback in self._callbacks:
+                callback(self)
         for held in guarded:
             held.dense = None
 
     def _guarded(self, optimizer: torch.optim.Optimizer) -> list[Held]:
-        ids = self._by_id
-        return [ids[id(p)] for group in optimizer.param_groups for p in group["params"] if id(p) in ids]
+        return [self._by_id[id(p)] for p in _params(optimizer) if id(p) in self._by_id]
 
-    def _suspect(self, optimizer: torch.optim.Optimizer) -> None:
-        shapes = Counter(p.shape for group in optimizer.param_groups for p in group["params"])
-        if self._shapes and self._shapes <= shapes <= self._model_shapes:
-            self._copy = type(optimizer).__name__
-
-    def _hook(self, held: Held) -> Callable[[Tensor], Tensor]:
-        def mask(grad: Tensor) -> Tensor:
-            if self.collecting:
-                held.collect(grad)
-            return held.zeroed(grad)
-
-        return mask
+    def _release(self) -> None:
+        for held in self._held.values():
+            held.unwatch()
 
     def _check(self) -> None:
-        if self._copy and not self.steps:
+        if self._copy:
             raise RuntimeError(
-                f"a copy of the model was trained (deepcopy?): {self._copy} stepped tensors of the same shapes, the "
-                "masked model itself was never stepped. Build the optimizer on the model that masked() was given."
+                f"a copy of the model was trained (deepcopy?): {self._copy} stepped tensors of the same shapes with the "
+                "same zeros, and the masked model itself was not stepped after it. Build the optimizer on the model "
+                "that masked() was given."
             )
         named = dict(self._model.named_parameters(remove_duplicate=False))
         for name, held in self._held.items():
@@ -177,14 +185,15 @@ def masked(model: nn.Module, masks: Mapping[str, Tensor], *, dense_gradients: bo
     (0.0, 1)
     """
     guard = Guard(model, masks, dense_gradients=dense_gradients)
-    handles: list[Any] = [
-        register_optimizer_step_pre_hook(guard._before),
-        register_optimizer_step_post_hook(guard._after),
-        *(held.param.register_hook(guard._hook(held)) for held in guard._held.values() if held.param.requires_grad),
-    ]
+    handles = (register_optimizer_step_pre_hook(guard._before), register_optimizer_step_post_hook(guard._after))
     try:
         yield guard
     finally:
         for handle in handles:
             handle.remove()
+        guard._release()
     guard._check()
+
+
+def _params(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    return [param for group in optimizer.param_groups for param in group["params"]]

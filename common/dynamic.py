@@ -68,14 +68,30 @@ def moving(model: nn.Module, masks: Mapping[str, Tensor], update: Update, *, eve
         yield guard
 
 
+class _Gradients(dict[str, Tensor]):
+    """Dense gradients by name; asking for one that no backward pass brought is an error."""
+
+    def __missing__(self, name: str) -> Tensor:
+        raise ValueError(
+            f"found no gradient of {name!r} at this step; an update that grows by gradients needs one. Train it in "
+            "every step by loss.backward() (not by setting .grad), unfreeze it before the step, or leave it out of the "
+            "masks."
+        )
+
+
 def _gradients(guard: Guard, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    found = guard.dense_gradients
-    gradients = {n: found[n] if n in found else torch.zeros_like(w) for n, w in weights.items()}
+    found = _Gradients({name: guard.dense_gradients[name] for name in weights if name in guard.dense_gradients})
     if torch.distributed.is_available() and torch.distributed.is_initialized():
-        for gradient in gradients.values():
-            torch.distributed.all_reduce(gradient)
-            gradient /= torch.distributed.get_world_size()
-    return gradients
+        device = next(iter(weights.values())).device
+        here = torch.tensor([name in found for name in weights], dtype=torch.uint8, device=device)
+        torch.distributed.all_reduce(here, torch.distributed.ReduceOp.MIN)
+        for name, everywhere in zip(weights, here.tolist(), strict=True):
+            if not everywhere:
+                found.pop(name, None)
+                continue
+            torch.distributed.all_reduce(found[name])
+            found[name] /= torch.distributed.get_world_size()
+    return found
 
 
 def drop_and_grow(weight: Tensor, mask: Tensor, growth: Tensor, count: int) -> Tensor:

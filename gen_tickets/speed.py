@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -122,9 +122,10 @@ def _call(inputs: tuple[Tensor, ...], steps: int) -> Call:
         return result if isinstance(result, Tensor) else result.sample
 
     def sample(model: nn.Module) -> Tensor:
-        from diffusers import DDIMScheduler
+        import diffusers
 
-        scheduler, x = DDIMScheduler(), inputs[0]
+        scheduler: Any = diffusers.DDIMScheduler()
+        x = inputs[0]
         scheduler.set_timesteps(steps)
         for step in scheduler.timesteps:
             x = scheduler.step(model(x, step.expand(len(x))).sample.float(), step, x).prev_sample
@@ -135,11 +136,11 @@ def _call(inputs: tuple[Tensor, ...], steps: int) -> Call:
 
 def _dense(model: nn.Module, call: Call, *, compiled: bool) -> tuple[dict[str, Callable[[], Tensor]], dict[str, bool]]:
     """The dense engines, and which of them compute in float32."""
-    last = copy.deepcopy(model).to(memory_format=torch.channels_last)
+    last = cast(Any, copy.deepcopy(model)).to(memory_format=torch.channels_last)
     engines: dict[str, Callable[[], Tensor]] = {"eager": lambda: call(model), "channels-last": lambda: call(last)}
     dense = {"eager": True, "channels-last": True}
     if compiled:
-        quick = torch.compile(copy.deepcopy(model))
+        quick = cast(nn.Module, torch.compile(copy.deepcopy(model)))
         engines["compiled"], dense["compiled"] = lambda: call(quick), True
     if torch.ops.mkldnn._is_mkldnn_bf16_supported():
 

@@ -108,7 +108,7 @@ class Eval:
     ticket: str = ""
     """Folder of the ticket (ticket.json and ticket.safetensors)."""
     dataset: str | None = None
-    """Data set, if not the ticket's own; its graph must be the same."""
+    """Where the ticket's data are, if no longer where it was found on them; they must be the same."""
     seeds: int = 3
     """Trainings a row; they differ in dropout and, for the controls, in the drawn masks and weights."""
     data_root: str | None = None

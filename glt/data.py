@@ -7,8 +7,9 @@ downloaded unless `GLT_OFFLINE` is set.
 
 from __future__ import annotations
 
-import os
+import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +18,11 @@ from torch import Tensor
 
 from common.runs.errors import MissingData, UsageError
 from common.runs.options import did_you_mean
+from glt._own_data import checked, read_npz, warn_of_weights
+from glt._planetoid import PLANETOID, planetoid_folder, read
 from glt.edges import check_edge_index
 
-__all__ = ["PLANETOID", "Graph", "from_npz", "from_pyg", "load", "planetoid_folder"]
-
-PLANETOID = {"cora": "Cora", "citeseer": "CiteSeer", "pubmed": "PubMed"}
-_PARTS = ("x", "tx", "allx", "y", "ty", "ally", "graph", "test.index")
+__all__ = ["PLANETOID", "Graph", "canonical", "from_npz", "from_pyg", "load", "planetoid_folder"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,8 @@ class Graph:
         train, val, test: (N,) bool, disjoint.
 
     Raises:
-        ValueError: shapes disagree, features are not finite, a label is out of range, splits overlap or are empty.
+        ValueError: shapes disagree, there is no feature or no edge, features are not finite, a label is out of range,
+            splits overlap or are empty.
     """
 
     name: str
@@ -49,30 +50,87 @@ class Graph:
     test: Tensor
 
     def __post_init__(self) -> None:
-        nodes = self.x.size(0)
-        check_edge_index(self.edge_index, nodes)
-        if self.x.dim() != 2 or not bool(torch.isfinite(self.x).all()):
-            bad = int((~torch.isfinite(self.x)).sum())
-            raise ValueError(
-                f"{self.name}: features must be a finite (N, F) matrix; found shape {tuple(self.x.shape)} with {bad} "
-                "NaN or infinite entries. Clean or impute them first."
-            )
-        for name in ("y", "train", "val", "test"):
-            if getattr(self, name).shape != (nodes,):
-                found = tuple(getattr(self, name).shape)
-                raise ValueError(f"{self.name}: {name} must have shape ({nodes},), one a node; found {found}")
-        if int(self.y.min()) < 0:
-            raise ValueError(f"{self.name}: labels must be 0, 1, ...; found {int(self.y.min())}")
-        for name in ("train", "val", "test"):
-            if not bool(getattr(self, name).any()):
-                raise ValueError(f"{self.name}: the {name} split is empty; give it at least one node")
-        if bool((self.train & self.val | self.train & self.test | self.val & self.test).any()):
-            raise ValueError(f"{self.name}: the train, val and test splits must be disjoint; some nodes are in two")
+        try:
+            _check_features(self.x)
+            _check_edges(self.edge_index, self.x.size(0))
+            _check_labels(self)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{self.name}: {error}") from None
 
     @property
     def classes(self) -> int:
         """How many labels there are."""
         return int(self.y.max()) + 1
+
+    @cached_property
+    def sha256(self) -> str:
+        """What identifies the data: a sha256 over features, labels, splits and edges.
+
+        Edges count as `glt.edges.Edges` has them: in order, without duplicates and self-loops.
+        """
+        nodes = self.x.size(0)
+        source, target = self.edge_index.long()
+        proper = source != target
+        edges = torch.unique(source[proper] * nodes + target[proper])
+        digest = hashlib.sha256(repr(tuple(self.x.shape)).encode())
+        for tensor in (self.x, edges, self.y, self.train, self.val, self.test):
+            digest.update(tensor.detach().cpu().contiguous().numpy().data)
+        return digest.hexdigest()
+
+
+def _check_features(x: Tensor) -> None:
+    if x.dim() != 2 or 0 in x.shape:
+        raise ValueError(
+            f"features must be a (N, F) matrix with at least one node and one feature; found shape {tuple(x.shape)}. "
+            "Without features, use the identity matrix or node degrees."
+        )
+    bad = int((~torch.isfinite(x)).sum())
+    if bad:
+        raise ValueError(
+            f"features must be finite (N, F) float32; found {bad} NaN or infinite entries in shape {tuple(x.shape)}. "
+            "Clean or impute them first."
+        )
+
+
+def _check_edges(edge_index: Tensor, nodes: int) -> None:
+    check_edge_index(edge_index, nodes)
+    if not bool((edge_index[0] != edge_index[1]).any()):
+        raise ValueError(
+            f"edge_index must have an edge between two nodes; found {edge_index.size(1)} self-loops and no other edge. "
+            "Self-loops are what a layer adds by itself; without other edges there is nothing to prune."
+        )
+
+
+def _check_labels(graph: Graph) -> None:
+    nodes = graph.x.size(0)
+    for name in ("y", "train", "val", "test"):
+        shape = tuple(getattr(graph, name).shape)
+        if shape != (nodes,):
+            raise ValueError(f"{name} must have shape ({nodes},), one a node; found {shape}")
+    lowest, classes, used = int(graph.y.min()), int(graph.y.max()) + 1, graph.y.unique().numel()
+    if lowest < 0 or used != classes:
+        found = f"{lowest}" if lowest < 0 else f"labels up to {classes - 1}, of which only {used} occur"
+        raise ValueError(
+            f"labels must be 0, 1, ..., each of some node; found {found}. Correct a stray label, or renumber, as by "
+            "numpy.unique(y, return_inverse=True)[1]"
+        )
+    for name in ("train", "val", "test"):
+        if not bool(getattr(graph, name).any()):
+            raise ValueError(f"the {name} split is empty; give it at least one node")
+    if bool((graph.train & graph.val | graph.train & graph.test | graph.val & graph.test).any()):
+        raise ValueError("the train, val and test splits must be disjoint; some nodes are in two")
+
+
+def canonical(dataset: str) -> str:
+    """A data set as a run folder and a ticket name it: a known name in lower case, a file by its absolute path.
+
+    >>> canonical("CORA"), canonical("my.npz") == canonical("./my.npz")
+    ('cora', True)
+    """
+    key = dataset.lower()
+    if key == "digits" or key in PLANETOID:
+        return key
+    return str(Path(dataset).expanduser().resolve()) if key.endswith(".npz") else dataset
 
 
 def load(dataset: str = "digits", root: str | Path | None = None) -> Graph:
@@ -85,6 +143,7 @@ def load(dataset: str = "digits", root: str | Path | None = None) -> Graph:
     Raises:
         UsageError: the name is unknown.
         MissingData: a set is not on this machine and cannot be downloaded; names the files and the folder.
+        ValueError: a file is damaged, or holds no graph to classify nodes of (see `Graph`).
 
     >>> graph = load("digits")
     >>> tuple(graph.x.shape), graph.classes
@@ -94,7 +153,7 @@ def load(dataset: str = "digits", root: str | Path | None = None) -> Graph:
     if key == "digits":
         return digits()
     if key in PLANETOID:
-        return _planetoid(PLANETOID[key], root)
+        return from_pyg(read(PLANETOID[key], root), PLANETOID[key])
     if key.endswith(".npz"):
         return from_npz(dataset)
     raise UsageError(
@@ -135,84 +194,39 @@ def digits(neighbours: int = 8, labelled: int = 5, seed: int = 0) -> Graph:
 
 
 def from_npz(path: str | Path) -> Graph:
-    """A graph from an `.npz` with arrays `x` (N, F), `edge_index` (2, E), `y` (N,), `train`, `val`, `test` (N,) bool.
+    """A graph from an `.npz`.
+
+    Its arrays: `x` (N, F) real numbers, `edge_index` (2, E) and `y` (N,) integers, `train`, `val`, `test` (N,) bool.
 
     Raises:
         MissingData: there is no such file.
-        ValueError: an array is missing, or see `Graph`.
+        ValueError: it is damaged, an array is missing or of another type, or see `Graph`.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if not path.is_file():
         raise MissingData(f"there is no file {path}. Give the path of an .npz with x, edge_index, y, train, val, test.")
-    with np.load(path, allow_pickle=False) as arrays:
-        wanted = ("x", "edge_index", "y", "train", "val", "test")
-        missing = [name for name in wanted if name not in arrays]
-        if missing:
-            raise ValueError(f"{path} lacks {', '.join(missing)}; it has {', '.join(arrays.files)}")
-        x, edge_index, y, *splits = (torch.from_numpy(arrays[name]) for name in wanted)
-    return Graph(path.stem, x.float(), edge_index.long(), y.long(), *(split.bool() for split in splits))
+    try:
+        return Graph(path.stem, **read_npz(path))
+    except ValueError as error:
+        text = str(error).removeprefix(f"{path.stem}: ")
+        raise ValueError(text if text.startswith(str(path)) else f"{path}: {text}") from error
 
 
 def from_pyg(data: object, name: str = "data") -> Graph:
     """A graph from a torch-geometric `Data` with `x`, `edge_index`, `y` and the three `*_mask`.
 
+    Edge weights are not used, with a warning.
+
     Raises:
-        ValueError: one of them is missing.
+        ValueError: one of them is missing or of another type, or see `Graph`.
     """
     wanted = ("x", "edge_index", "y", "train_mask", "val_mask", "test_mask")
     missing = [field for field in wanted if getattr(data, field, None) is None]
     if missing:
         raise ValueError(f"{name} lacks {', '.join(missing)}; torch_geometric.transforms.RandomNodeSplit adds splits")
-    x, edge_index, y, train, val, test = (getattr(data, field) for field in wanted)
-    return Graph(name, x.float(), edge_index, y.long(), train, val, test)
-
-
-def planetoid_folder(name: str, root: str | Path | None = None) -> Path | None:
-    """The first of `root`, `$GLT_DATA` and the cache that holds all eight raw files of a Planetoid set, or None."""
-    for place in _places(root):
-        for parent in (place / "planetoid", place):
-            if not _missing(parent / name / "raw", name):
-                return parent
-    return None
-
-
-def _places(root: str | Path | None) -> list[Path]:
-    given = [root, os.environ.get("GLT_DATA"), os.environ.get("GLT_HOME", "~/.cache/glt")]
-    return [Path(place).expanduser() for place in given if place]
-
-
-def _missing(raw: Path, name: str) -> list[str]:
-    files = [f"ind.{name.lower()}.{part}" for part in _PARTS]
-    return [file for file in files if not (raw / file).is_file()]
-
-
-def _planetoid(name: str, root: str | Path | None) -> Graph:
-    from torch_geometric.io import read_planetoid_data
-    from torch_geometric.transforms import NormalizeFeatures
-
-    folder = planetoid_folder(name, root) or _download(name, root)
-    data = read_planetoid_data(str(folder / name / "raw"), name)
-    return from_pyg(NormalizeFeatures()(data), name)
-
-
-def _download(name: str, root: str | Path | None) -> Path:
-    cache = _places(None)[-1] / "planetoid"
-    raw = cache / name / "raw"
-    wanted = ", ".join(f"ind.{name.lower()}.{part}" for part in _PARTS)
-    looked = ", ".join(str(place) for place in _places(root))
-    absent = (
-        f"{name} is not on this machine (looked in {looked}). Put the 8 files {wanted} into {raw}, or name their "
-        f"folder by --data-root or GLT_DATA (as planetoid/{name}/raw there), or use the embedded data set: digits."
-    )
-    if os.environ.get("GLT_OFFLINE"):
-        raise MissingData(absent)
-    from torch_geometric.datasets import Planetoid
-
+    warn_of_weights(name, [f for f in ("edge_weight", "edge_attr") if getattr(data, f, None) is not None])
     try:
-        Planetoid(str(cache), name)
-    except Exception as error:  # PyG's downloaders raise whatever their transport raises
-        for folder in (raw.parent / "processed", raw, raw.parent, cache, cache.parent):
-            if folder.is_dir() and not any(folder.iterdir()):
-                folder.rmdir()
-        raise MissingData(f"{absent} (The download failed: {type(error).__name__}.)") from error
-    return cache
+        fields = checked({field: getattr(data, field) for field in wanted})
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+    return Graph(name, **{field.removesuffix("_mask"): tensor for field, tensor in fields.items()})

@@ -7,7 +7,7 @@ from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from common.runs.errors import UsageError
+from common.runs.errors import MissingData, UsageError
 from common.runs.manifest import peak_rss_mb
 from common.runs.progress import Console
 from common.runs.stats import estimate, is_winning
@@ -28,7 +28,7 @@ def run(config: Eval, console: Console) -> dict[str, Any]:
     random and re-initialised controls are drawn anew for each seed.
 
     Raises:
-        TicketError: the ticket is damaged, or belongs to another graph or model.
+        TicketError: the ticket is damaged, or belongs to another graph, other data or another model.
         MissingData: its data set is not at hand.
     """
     if not config.ticket:
@@ -38,11 +38,11 @@ def run(config: Eval, console: Console) -> dict[str, Any]:
     started = time.perf_counter()
     ticket = Ticket.load(config.ticket)
     found = recipe_config(ticket, Path(config.ticket))
-    found = replace(found, dataset=config.dataset or found.dataset)
-    graph = load(found.dataset, config.data_root)
+    graph = _data(config, found)
     own = int(ticket.recipe.get("seed", 0))
     model = build(graph, found, own)
     ticket.verify(model, model.edges.fingerprint())
+    _same_data(ticket, graph)
     accuracy: dict[str, list[float]] = {"dense": [], "ticket": [], "random": [], "reinit": []}
     for number, seed in enumerate(range(own, own + config.seeds), 1):
         row = _row(ticket, graph, found, seed)
@@ -84,6 +84,28 @@ def recipe_config(ticket: Ticket, folder: Path) -> Find:
             "glt.ladder.retrain"
         )
     return preset(_from_dict(Find(), stored))
+
+
+def _data(config: Eval, found: Find) -> Graph:
+    if config.dataset:
+        return load(config.dataset, config.data_root)
+    try:
+        return load(found.dataset, config.data_root)
+    except MissingData as error:
+        raise MissingData(
+            f"{error} The ticket was found on {found.dataset}; if that has moved, name its place by --dataset."
+        ) from error
+
+
+def _same_data(ticket: Ticket, graph: Graph) -> None:
+    """Tickets know the sha256 of their data; those of earlier releases only the graph's fingerprint."""
+    expected = ticket.recipe["find"].get("data")
+    if expected is not None and expected != graph.sha256:
+        raise TicketError(
+            f"a ticket for other data: found {graph.name} with sha256 {graph.sha256[:12]}..., expected "
+            f"{str(expected)[:12]}... The graph is the same, but features, labels or splits differ. Give the data the "
+            "ticket was found on (--dataset), or find a new ticket."
+        )
 
 
 def _from_dict(config: Any, values: dict[str, Any]) -> Any:

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from common.runs.errors import UsageError
 from common.runs.manifest import peak_rss_mb
-from common.runs.options import did_you_mean
 from common.runs.progress import Console
 from common.runs.store import Run
-from common.ticket import Ticket
+from common.ticket import Ticket, TicketError
+from glt._settings import check, check_counts
 from glt.config import Find, preset
-from glt.data import Graph, load
-from glt.methods import METHODS
-from glt.models import NETWORKS
+from glt.data import Graph, canonical, load
 from glt.seeds import climb_all, jobs_for, key
-from glt.summary import Summary, summarise
+from glt.summary import summarise
 
 __all__ = ["check", "identity", "run"]
 
@@ -30,46 +28,48 @@ def run(config: Find, console: Console) -> dict[str, Any]:
     """Find tickets for every seed, check them against their controls, write ticket and report.
 
     Raises:
-        UsageError: a setting is out of its range.
+        UsageError: a setting is out of its range, or keeps nothing of this data set.
         MissingData: the data set is not at hand.
-        RunFolderError: the run folder cannot be written.
+        ValueError: it is damaged, or no graph to classify nodes of.
+        RunFolderError: the run folder cannot be written, or a file in it is damaged.
+        TicketError: a rung's ticket is damaged.
     """
-    config = preset(config)
+    config = preset(dataclasses.replace(config, dataset=canonical(config.dataset)))
     check(config)
     graph = load(config.dataset, config.data_root)
+    check_counts(config, graph)
     seeds = list(range(config.first_seed, config.first_seed + config.seeds))
-    with Run.open(Path(config.out), identity(config), name=config.name, fresh=config.fresh, seeds=seeds) as store:
+    bound, facts = _bound(config, graph), {"name": graph.name, "sha256": graph.sha256}
+    with Run.open(
+        Path(config.out), identity(bound), name=config.name, fresh=config.fresh, seeds=seeds, data=facts
+    ) as store:
         console.line(_opening(config, graph, store))
-        started, total = time.perf_counter(), config.seeds * ((config.rounds or 0) + 1)
+        total = config.seeds * ((config.rounds or 0) + 1)
         shown: set[str] = set(store.finished())
-        climb_all(config, store.folder, lambda: _show_new(store, shown, total, console))
-        seconds = _spent(store, time.perf_counter() - started)
-        return _conclude(config, graph, store, summarise(config, store), seconds, console)
+        with _remedy(store):
+            with _clock(store) as tick:
+                climb_all(bound, store.folder, lambda: _show_new(store, shown, total, console, tick))
+            return _conclude(bound, config, graph, store, console)
 
 
-def check(config: Find) -> None:
-    """Refuse settings that cannot be met, before any work.
+@dataclasses.dataclass(frozen=True)
+class _Bound(Find):
+    """Settings and the very data they were opened with, as every rung's ticket carries them."""
 
-    Raises:
-        UsageError: naming the setting, the value found and the range expected.
-    """
-    for what, value, known in (("method", config.method, METHODS), ("model", config.model, NETWORKS)):
-        if value not in known:
-            raise UsageError(f"unknown {what} {value!r}.{did_you_mean(value, known)} Known: {', '.join(known)}")
-    for name in ("edges_density", "weights_density"):
-        value = getattr(config, name)
-        if not 0 < value <= 1:
-            raise UsageError(f"--{name.replace('_', '-')} is the share to keep and must lie in (0, 1]; found {value}")
-    for name in ("rounds", "seeds"):
-        if getattr(config, name) < 1:
-            raise UsageError(f"--{name} must be at least 1; found {getattr(config, name)}")
-    if config.training.epochs < 1 or config.ugs.epochs < 1:
-        found = f"{config.training.epochs} and {config.ugs.epochs}"
-        raise UsageError(f"--training.epochs and --ugs.epochs must be at least 1; found {found}")
+    data: str = ""
+    """`Graph.sha256` of the data set."""
+
+
+def _bound(config: Find, graph: Graph) -> _Bound:
+    values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    return _Bound(**values, data=graph.sha256)
 
 
 def identity(config: Find) -> dict[str, Any]:
-    """The settings that determine the result: what a run folder is named by, and a ticket's recipe holds."""
+    """What determines the result, and so names a run folder and is in a ticket's recipe.
+
+    Within a run that is, beside the settings, `data`: the sha256 of the data set.
+    """
     settings = dataclasses.asdict(config)
     return {"command": "find", **{name: value for name, value in settings.items() if name not in _NOT_IDENTITY}}
 
@@ -84,11 +84,12 @@ def _opening(config: Find, graph: Graph, store: Run) -> str:
     )
 
 
-def _show_new(store: Run, shown: set[str], total: int, console: Console) -> None:
+def _show_new(store: Run, shown: set[str], total: int, console: Console, tick: Callable[[], None]) -> None:
     for name in store.finished():
         if name in shown:
             continue
         shown.add(name)
+        tick()
         done = store.done(name) or {}
         kept = {group: c["kept"] / c["total"] for group, c in done["counts"].items()}
         fields: Mapping[str, Any] = {
@@ -101,21 +102,46 @@ def _show_new(store: Run, shown: set[str], total: int, console: Console) -> None
         console.round(len(shown), total, fields)
 
 
-def _spent(store: Run, seconds: float) -> float:
-    """Seconds of work on this run, earlier sessions included."""
-    store.event("worked", seconds=seconds)
-    return float(sum(event["seconds"] for event in store.events("worked")))
+@contextmanager
+def _clock(store: Run) -> Iterator[Callable[[], None]]:
+    """Log the seconds of work as they pass, so that whatever ends a session, most of them are kept."""
+    last = time.perf_counter()
+
+    def tick() -> None:
+        nonlocal last
+        now = time.perf_counter()
+        store.event("worked", seconds=now - last)
+        last = now
+
+    try:
+        yield tick
+    finally:
+        tick()
 
 
-def _conclude(
-    config: Find, graph: Graph, store: Run, summary: Summary, seconds: float, console: Console
-) -> dict[str, Any]:
+@contextmanager
+def _remedy(store: Run) -> Iterator[None]:
+    """Say what to do about a damaged ticket of a rung of this very run."""
+    try:
+        yield
+    except TicketError as error:
+        if str(store.folder / "rounds") not in str(error):
+            raise
+        raise TicketError(
+            f"{error} Or delete the folder of that round, and the same command repeats it and those after it; or start "
+            "over (--fresh)."
+        ) from error
+
+
+def _conclude(bound: _Bound, config: Find, graph: Graph, store: Run, console: Console) -> dict[str, Any]:
     from glt.report import write_report
 
+    summary = summarise(config, store)
+    seconds = float(sum(event["seconds"] for event in store.events("worked")))  # of earlier sessions too
     best = Ticket.load(store.folder / "rounds" / key(summary.chosen_seed, config.rounds or 0))
     final = summary.rungs[-1]
     accuracy = {name: value.as_dict() for name, value in final.accuracy.items()}
-    recipe = {**best.recipe, "find": identity(config), "seed": summary.chosen_seed}
+    recipe = {**best.recipe, "find": identity(bound), "seed": summary.chosen_seed}
     ticket = dataclasses.replace(best, recipe=recipe, metrics={"seed": best.metrics, "accuracy": accuracy})
     folder = ticket.save(store.folder / "ticket")
     report = write_report(config, graph, store, summary, ticket, seconds)

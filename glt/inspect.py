@@ -22,6 +22,7 @@ def data(config: Inspect, console: Console) -> dict[str, Any]:
     Raises:
         UsageError: the data set is unknown.
         MissingData: it is not at hand.
+        ValueError: it is damaged, or no graph to classify nodes of.
     """
     if config.dataset is None:
         places = {"digits": "embedded"}
@@ -50,6 +51,7 @@ def data(config: Inspect, console: Console) -> dict[str, Any]:
         "val": int(graph.val.sum()),
         "test": int(graph.test.sum()),
         "sha256": edges.fingerprint()["sha256"],
+        "data_sha256": graph.sha256,
     }
     for name, value in facts.items():
         console.line(f"{name:16} {f'{value:.4g}' if isinstance(value, float) else value}")

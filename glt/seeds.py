@@ -51,6 +51,12 @@ def climb_seed(config: Find, seed: int, folder: Path, watch: Callable[[], Any] =
     if first == rungs:
         return 0
     graph = load(config.dataset, config.data_root)
+    expected = identity(config).get("data")
+    if expected not in (None, graph.sha256):
+        raise ValueError(
+            f"{config.dataset} changed while the run was going on: found sha256 {graph.sha256[:12]}..., expected "
+            f"{expected[:12]}... Start over (--fresh) with the data that count."
+        )
     start = Ticket.load(run.round(key(seed, first - 1))) if first else None
     for rung in climb(graph, config, seed, start=start, rung=first):
         name = key(seed, rung.number)

@@ -58,7 +58,8 @@ def parser_stays_home(path: str, tree: ast.Module) -> list[str]:
 
 def quick_help(path: str, tree: ast.Module) -> list[str]:
     """What `--help` imports brings in no torch."""
-    if path not in ("glt/config.py", "glt/cli.py", "glt/__init__.py", "common/__init__.py"):
+    package, _, name = path.partition("/")
+    if package not in PACKAGES or name not in ("config.py", "cli.py", "__init__.py"):
         return []
     return ["imports torch at its top"] if "torch" in imported(at_top(tree)) else []
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from glt.cli import main
+import gen_tickets.cli
+import glt.cli
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -37,6 +38,7 @@ def test_a_broken_block_is_noticed() -> None:
         run(["x = 1", "x / 0"], "nowhere")
 
 
+PROGRAMS = {"glt": glt.cli.main, "gen-tickets": gen_tickets.cli.main}
 COMMANDS = [
     (page.name, line[2:]) for page in PAGES for code in blocks(page, "console") for line in code.splitlines()
     if line.startswith("$ ")
@@ -47,8 +49,8 @@ COMMANDS = [
 def test_commands_are_understood(page: str, line: str, capsys: pytest.CaptureFixture[str]) -> None:
     del page
     words = shlex.split(line)
-    if words[0] == "glt":
-        assert main([*words[1:], "--print_config"]) == 0
+    if words[0] in PROGRAMS:
+        assert PROGRAMS[words[0]]([*words[1:], "--print_config"]) == 0
         assert capsys.readouterr().out
     elif words[0] == "make":
         assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
@@ -57,7 +59,7 @@ def test_commands_are_understood(page: str, line: str, capsys: pytest.CaptureFix
 
 
 def test_there_are_commands_to_check() -> None:
-    assert {line.split()[0] for _, line in COMMANDS} == {"glt", "make", "pip"}
+    assert {line.split()[0] for _, line in COMMANDS} == {"glt", "gen-tickets", "make", "pip"}
 
 
 def broken_links(page: Path) -> list[str]:

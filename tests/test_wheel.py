@@ -40,6 +40,7 @@ def test_every_module_and_data_file_is_in_it(wheel: zipfile.ZipFile) -> None:
 def test_the_command_and_the_licence(wheel: zipfile.ZipFile) -> None:
     texts = {name.split("/", 1)[1]: wheel.read(name).decode() for name in wheel.namelist() if ".dist-info/" in name}
     assert "glt = glt.cli:main" in texts["entry_points.txt"]
+    assert "gen-tickets = gen_tickets.cli:main" in texts["entry_points.txt"]
     assert "Apache License" in texts["licenses/LICENSE"]
     assert "Requires-Python: >=3.11" in texts["METADATA"]
 

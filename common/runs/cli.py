@@ -54,7 +54,7 @@ class Command:
             fields `json` and `quiet`, where it has them, are obeyed by `main`.
         function: takes the configuration and a `Console`, returns the result (a mapping, or None); or its dotted path
             `"glt.find:run"`, which is imported only when the command is really run.
-        positional: the field that a first word without dashes fills, as in `glt find cora`.
+        positional: the field that a word without dashes fills, as in `glt find cora`.
     """
 
     name: str

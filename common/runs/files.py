@@ -13,7 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
-__all__ = ["canonical", "dump", "plain", "read_lines", "write_atomic"]
+from common.runs.errors import RunFolderError
+
+__all__ = ["canonical", "dump", "plain", "read_lines", "read_object", "write_atomic"]
 
 
 def plain(value: Any, *, strict: bool = False) -> Any:
@@ -93,14 +95,37 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     """The objects of a file with one JSON object a line; a last line that a crash cut short is left out.
 
     Raises:
-        ValueError: a line before the last is no JSON.
+        ValueError: a line before the last is no JSON object.
     """
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    lines = path.read_bytes().splitlines() if path.exists() else []
     objects = []
     for number, line in enumerate(lines, start=1):
         try:
-            objects.append(json.loads(line))
-        except json.JSONDecodeError as error:
+            objects.append(_object(line))
+        except ValueError as error:
             if number < len(lines):
                 raise ValueError(f"line {number} of {path} is not JSON: {line[:80]!r}; remove that line") from error
     return objects
+
+
+def read_object(path: Path, remedy: str) -> dict[str, Any]:
+    """The JSON object in a file that a run wrote.
+
+    Args:
+        path: the file.
+        remedy: what to do about a damaged file, for the error.
+
+    Raises:
+        RunFolderError: the file cannot be read or holds anything else.
+    """
+    try:
+        return _object(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise RunFolderError(f"{path}: found no whole JSON object ({error}); it is damaged. {remedy}") from error
+
+
+def _object(text: bytes) -> dict[str, Any]:
+    value = json.loads(text.decode("utf-8"))
+    if not isinstance(value, dict):
+        raise ValueError(f"found {type(value).__name__}, expected an object")
+    return value

@@ -16,6 +16,7 @@ __all__ = ["did_you_mean", "normalise", "options", "parse"]
 
 _WORDS = {int: "an integer", float: "a number", bool: "true or false", str: "a text", type(None): "null"}
 _BOOLEANS = {"true", "false", "yes", "no"}
+_PARSERS = ("help", "print_config")  # the parser's own switches
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -59,7 +60,7 @@ def parse(prog: str, about: str, config: type, argv: Sequence[str], *, positiona
         about: one line of help.
         config: a dataclass; field types and the string below each field make the options and their help.
         argv: the words after the command.
-        positional: the field that a first word without dashes fills.
+        positional: the field that a word without dashes fills.
 
     Raises:
         UsageError: a word, a name or a value is wrong, on the command line or in the file of `--config`.
@@ -82,31 +83,58 @@ def parse(prog: str, about: str, config: type, argv: Sequence[str], *, positiona
 
 
 def normalise(argv: Sequence[str], known: Mapping[str, Any], positional: str | None = None) -> list[str]:
-    """The short ways of writing options, spelt out: a first word, switches, lists, dashes for underscores.
+    """The short ways of writing options, spelt out: a bare word, switches, lists, dashes for underscores.
 
-    >>> normalise(["cora", "--json", "--seeds", "0", "1", "--dry-run"],
+    Files of `--config` go first, then those of a group of options (`--network FILE`), so that every word on the command
+    line beats them wherever it stands.
+
+    >>> normalise(["cora", "--json", "--seeds", "0", "1", "--dry-run", "--config", "a.yaml"],
     ...           {"data": str, "json": bool, "seeds": list[int], "dry_run": bool}, positional="data")
-    ['--data=cora', '--json=true', '--seeds=[0,1]', '--dry_run=true']
+    ['--config=a.yaml', '--data=cora', '--json=true', '--seeds=[0,1]', '--dry_run=true']
     """
-    words = list(argv)
-    if positional and words and not words[0].startswith("-"):
-        words[0] = f"--{positional}={words[0]}"
-    spelt: list[str] = []
+    words, files, groups, spelt = list(argv), list[str](), list[str](), list[str]()
+    hints = {**known, "config": str, **{name.rpartition(".")[0]: str for name in known if "." in name}}
     while words:
         word = words.pop(0)
-        name, equals, value = word.removeprefix("--").partition("=")
-        name = name if name in known else name.replace("-", "_")
-        if not word.startswith("--") or name not in known:
+        flag, equals, value = word.partition("=")
+        name = flag.removeprefix("--")
+        name = name if name in hints else name.replace("-", "_")
+        if not word.startswith("-") and positional:
+            spelt.append(f"--{positional}={word}")
+            positional = None  # a second bare word is one too many
+        elif not word.startswith("--"):
             spelt.append(word)
-        elif known[name] is bool and not equals and not (words and words[0].lower() in _BOOLEANS):
-            spelt.append(f"--{name}=true")
-        elif _is_list(known[name]) and not equals and words and not words[0].startswith(("[", "--")):
-            end = next((i for i, w in enumerate(words) if w.startswith("--")), len(words))
-            spelt.append(f"--{name}=[{','.join(words[:end])}]")
-            del words[:end]
-        else:
+        elif name in hints:
+            if not equals:
+                equals, value = _taken(hints[name], words)
+            place = files if name == "config" else spelt if name in known else groups
+            place.append(f"--{name}{equals}{value}")
+        elif name in _PARSERS:
             spelt.append(f"--{name}{equals}{value}")
-    return spelt
+        else:
+            spelt += [word] if equals else [word, *_pop(words)]
+    return files + groups + spelt
+
+
+def _taken(hint: Any, words: list[str]) -> tuple[str, str]:
+    """Take an option's value off the words that follow it: `=` and the value, or nothing where there is none."""
+    if hint is bool:
+        return "=", words.pop(0) if words and words[0].lower() in _BOOLEANS else "true"
+    if _is_list(hint) and words and not words[0].startswith(("[", "--")):
+        end = next((i for i, w in enumerate(words) if w.startswith("--")), len(words))
+        values, words[:end] = ",".join(words[:end]), []
+        return "=", f"[{values}]"
+    found = _pop(words)
+    return ("=", found[0]) if found else ("", "")
+
+
+def _pop(words: list[str]) -> list[str]:
+    return [words.pop(0)] if words and not words[0].startswith("--") else []
+
+
+def _hyphens(text: str, known: Mapping[str, Any]) -> str:
+    """Options in a text as the documentation writes them: --edges-density, though --edges_density works too."""
+    return re.sub(r"--\w+(?:\.\w+)*", lambda m: m[0].replace("_", "-") if m[0][2:] in known else m[0], text)
 
 
 def _parser(prog: str, about: str, config: type, positional: str | None) -> Any:
@@ -120,9 +148,14 @@ def _parser(prog: str, about: str, config: type, positional: str | None) -> Any:
         def error(self, message: str, ex: Exception | None = None) -> NoReturn:  # noqa: ARG002
             raise UsageError(explain(message, known, positional))
 
+        def format_help(self, *given: Any) -> str:
+            return _hyphens(super().format_help(*given), known)
+
     usage = f"{prog} {f'[{positional.upper()}] ' if positional else ''}[options]"
     parser = Parser(prog=prog, usage=usage, description=about, default_env=False, allow_abbrev=False)
-    parser.add_argument("--config", action="config", help="a YAML file with any of these options; later words win")
+    parser.add_argument(
+        "--config", action="config", help="a YAML file with any of these options; words on the command line win"
+    )
     parser.add_class_arguments(config, None)
     return parser
 
@@ -135,14 +168,16 @@ def explain(message: str, known: Mapping[str, Any], positional: str | None = Non
     >>> explain('Parser key "steps":\\n  Expected a <class \\'int\\'>. Got value: abc', {"steps": int})
     "--steps must be an integer; found 'abc'"
     """
-    line = " ".join(message.split())
+    line = _hyphens(" ".join(message.split()), known)
     flags = [f"--{name}" for name in [*known, "config", "help", "print_config"]]
     if line.startswith("unrecognized arguments:"):
         words = line.split(":", 1)[1].split()
-        wrong = [word.partition("=")[0] for word in words if word.startswith("--")]
-        if positional and not wrong:
-            return f"{line}. A {positional} is the first word, before any option"
-        return f"{line}.{did_you_mean(wrong[0], flags) if wrong else ''}".rstrip(".")
+        wrong = [word.partition("=")[0].replace("-", "_").replace("__", "--", 1) for word in words if word[:2] == "--"]
+        if positional and not any(word.startswith("-") for word in words):
+            return f"{line}. Give one {positional}, which a word without dashes names"
+        return _hyphens(f"{line}.{did_you_mean(wrong[0], flags) if wrong else ''}".rstrip("."), known)
+    if line.startswith(("Problems parsing config", "Unexpected config")):
+        return f"the file of --config must hold options by name in YAML, as --print_config writes them; found: {line}"
     if found := re.match(r"Group '(.+?)' does not accept option '(.+?)'|Option '(.+?)' is not accepted", line):
         name = found[3] or f"{found[1]}.{found[2]}"
         return f"the configuration has no option {name}.{did_you_mean(name, known)}"
@@ -151,7 +186,10 @@ def explain(message: str, known: Mapping[str, Any], positional: str | None = Non
     if key and value and key[1] in known:
         expected = _describe(known[key[1]])
         near = did_you_mean(value[1], map(str, get_args(known[key[1]])))
-        return f"--{key[1]} must be {expected}; found {value[1]!r}{'.' + near if near else ''}"
+        return _hyphens(f"--{key[1]} must be {expected}; found {value[1]!r}{'.' + near if near else ''}", known)
+    if key and key[1] == "config":
+        why = line.removeprefix(key[0]).strip()
+        return f"--config: {why}. Give the path of a YAML file, as --print_config writes it"
     return line
 
 

@@ -9,7 +9,6 @@ one finds finished rounds and knows them from unfinished ones.
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -20,7 +19,7 @@ from typing import Any
 
 from common.runs import folders, lock
 from common.runs.errors import ConfigChanged, RunFolderError, UsageError
-from common.runs.files import dump, plain, read_lines, write_atomic
+from common.runs.files import dump, plain, read_lines, read_object, write_atomic
 from common.runs.manifest import manifest
 
 __all__ = ["ConfigChanged", "Run", "RunFolderError"]
@@ -76,7 +75,7 @@ class Run:
         Raises:
             UsageError: the name is not a plain folder name.
             ConfigChanged: the folder of that name holds a run with another configuration.
-            RunFolderError: the folder cannot be written, holds something else, or is in use.
+            RunFolderError: the folder cannot be written, holds something else, is damaged, or is in use.
         """
         name = folders.folder_name(config) if name is None else name
         if not _NAME.fullmatch(name):
@@ -103,13 +102,17 @@ class Run:
 
     @property
     def config(self) -> dict[str, Any]:
-        """The configuration as it was stored."""
-        return folders.read_config(self.folder)
+        """The configuration as it was stored.
+
+        Raises:
+            RunFolderError: the file is damaged.
+        """
+        return _stored(self.folder)
 
     @property
     def manifest(self) -> dict[str, Any]:
         """Where, when and with what the run was started."""
-        return json.loads((self.folder / "manifest.json").read_text(encoding="utf-8"))
+        return read_object(self.folder / "manifest.json", "Give this run another name, or start over (--fresh).")
 
     def round(self, key: str) -> Path:
         """The folder of a round, made where missing. Keys may have parts: `"seed-0/03"`."""
@@ -118,9 +121,14 @@ class Run:
         return folder
 
     def done(self, key: str) -> dict[str, Any] | None:
-        """The result of a finished round, None for one that is not finished."""
+        """The result of a finished round, None for one that is not finished.
+
+        Raises:
+            RunFolderError: the file that says so is damaged.
+        """
         path = self._round(key) / "done.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        remedy = f"Delete the folder {path.parent}, and the same command repeats that round; or start over (--fresh)."
+        return read_object(path, remedy) if path.is_file() else None
 
     def finish(self, key: str, result: Mapping[str, Any]) -> None:
         """Mark a round finished, after everything else of it has been written, and log it as an event."""
@@ -158,10 +166,27 @@ class Run:
         return self.folder / "rounds" / key
 
 
+def _stored(folder: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        config: object = folders.read_config(folder)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        config = error
+    if isinstance(config, dict):
+        return config
+    found = f"no YAML ({config})" if isinstance(config, Exception) else f"YAML of type {type(config).__name__}"
+    raise RunFolderError(
+        f"{folder / 'config.yaml'}: found {found}, expected the settings of a run; it is damaged. Give this run "
+        "another name, or start over (--fresh)."
+    )
+
+
 def _start(cls: type[Run], folder: Path, config: Mapping[str, Any], facts: Mapping[str, Any]) -> Run:
     import yaml
 
     if (folder / "config.yaml").exists():
+        _stored(folder)
         folders.refuse_change(folder, config)
         run = cls(folder)
         folders.drop_cut_line(folder / "events.jsonl")

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from common.sparse.fold import fold
 from common.sparse.fuse import fuse
 from common.sparse.lower import lower
 from common.sparse.machine import host
@@ -66,7 +67,7 @@ def convert(
     program = lower(model, tuple(_twice(tensor) for tensor in tensors))
     weights = _masked(model, ticket)
     program.constants.update({name: weights[name] for name in program.constants if name in weights})
-    program, report = _sparse(program, weights.keys(), {"auto": PAYS, "sparse": 1.0, "dense": -1.0}[backend])
+    program, report = _sparse(fold(program), weights.keys(), {"auto": PAYS, "sparse": 1.0, "dense": -1.0}[backend])
     return SparseNetwork(program, signature, report, _settings(model), threads)
 
 

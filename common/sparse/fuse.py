@@ -23,7 +23,7 @@ def fuse(program: Program, layers: Collection[str]) -> Program:
         program: simplified.
         layers: names of the weights whose layers run sparse; all others stay ATen's.
     """
-    for rewrite in (_norms, lambda p: _layers(p, layers), _stages, _tokens, _biases, _residuals, _joins):
+    for rewrite in (_norms, lambda p: _layers(p, layers), _stages, _tokens, _biases, _residuals, _activations, _joins):
         program = rewrite(program).pruned()
     return program
 
@@ -176,6 +176,20 @@ def _residuals(program: Program) -> Program:
             if layer and same and "residual" not in layer.kwargs and layer.out not in changes and value != other:
                 changes[step.out] = replace(layer, out=step.out, kwargs=layer.kwargs | {"residual": other})
                 break
+    return view.replaced(changes)
+
+
+def _activations(program: Program) -> Program:
+    """ReLU and leaky ReLU, with which a layer ends."""
+    changes, view = {}, _View(program)
+    for step in program.steps:
+        if step.op not in ("aten.relu.default", "aten.leaky_relu.default"):
+            continue
+        layer, slope = view.made(step.args[0], "sparse.conv"), 0.0
+        if step.op == "aten.leaky_relu.default":
+            slope = float(step.args[1]) if len(step.args) > 1 else 0.01
+        if layer and "slope" not in layer.kwargs:
+            changes[step.out] = replace(layer, out=step.out, kwargs=layer.kwargs | {"slope": slope})
     return view.replaced(changes)
 
 

@@ -39,6 +39,7 @@ class Shape:
         outputs: bytes from a tile's output base to the vector of each accumulator.
         aligned: whether every vector lies on a multiple of its size.
         residual: whether a second tensor of the output's layout is added.
+        slope: what values below zero are multiplied with at the end: 0 for ReLU; None for no activation.
     """
 
     lanes: int
@@ -46,6 +47,7 @@ class Shape:
     outputs: tuple[int, ...]
     aligned: bool
     residual: bool
+    slope: float | None = None
 
     @property
     def align(self) -> int:
@@ -135,4 +137,8 @@ def _store(e: Emitter, shape: Shape, call: _Call, sums: list[Any], channel: Any,
         value = e.build.fadd(e.get(variable), bias)
         if shape.residual:
             value = e.build.fadd(value, e.load(e.at(e.at(call.residual, start), offset), align=shape.align))
+        if shape.slope is not None:
+            below = e.build.fcmp_ordered("<", value, e.splat(0.0))
+            scaled = e.build.fmul(value, e.splat(shape.slope)) if shape.slope else e.splat(0.0)
+            value = e.build.select(below, scaled, value)
         e.store(value, e.at(e.at(call.y, start), offset), shape.align)

@@ -114,7 +114,7 @@ class Layer:
             dense = self._weight.dense().reshape(self._shape).numpy()
             self._sums[key] = [
                 Sum(np.ascontiguousarray(p.weight), p.inputs, p.outputs, p.size, groups=groups, dilation=p.dilation,
-                    machine=where.machine)
+                    slope=self._options.get("slope"), machine=where.machine)
                 for p in parts(dense, self._options, source, target, size)
             ]  # fmt: skip
         for part in self._sums[key]:

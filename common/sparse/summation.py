@@ -30,6 +30,7 @@ class Sum:
         outputs: the place of every output pixel.
         size: rows and columns of output pixels.
         groups, dilation: of the convolution.
+        slope: of a leaky ReLU at the end, 0 for ReLU, None for no activation.
         machine: the target; this machine's if not given.
 
     Raises:
@@ -45,6 +46,7 @@ class Sum:
         *,
         groups: int = 1,
         dilation: tuple[int, int] = (1, 1),
+        slope: float | None = None,
         machine: Machine | None = None,
     ) -> None:
         machine = machine or host()
@@ -64,6 +66,7 @@ class Sum:
         )
         self._reads = tuple(inputs.at(*step) - inputs.start for step in cut.steps)
         self._writes = tuple(outputs.at(*step) - outputs.start for step in cut.steps)
+        self._slope = slope
         self._code: dict[bool, Code] = {}
 
     def run(self, x: int, y: int, bias: int, residual: int | None, team: Team) -> None:
@@ -91,6 +94,8 @@ class Sum:
 
     def _compiled(self, residual: bool) -> Code:
         if residual not in self._code:
-            shape = Shape(self.lanes, self._reads, self._writes, aligned=self._aligned, residual=residual)
+            shape = Shape(
+                self.lanes, self._reads, self._writes, aligned=self._aligned, residual=residual, slope=self._slope
+            )
             self._code[residual] = compiled(text(shape), NAME, self._machine)
         return self._code[residual]

@@ -114,7 +114,7 @@ def test_a_flipped_byte_is_refused(found: dict, capsys: pytest.CaptureFixture[st
         (["find", "digit"], 2, "Did you mean digits?"),
         (["find", "--sedes", "3"], 2, "Did you mean --seeds?"),
         (["fnd"], 2, "Did you mean find?"),
-        (["find", "nowhere.npz"], 3, "there is no file nowhere.npz"),
+        (["find", "nowhere.npz"], 3, "nowhere.npz. Give the path of an .npz"),
         (["eval", "nowhere"], 1, "nowhere"),
         (["eval"], 2, "name the folder of a ticket"),
     ],
@@ -143,7 +143,8 @@ def test_a_folder_that_cannot_be_written_is_named_before_any_work(
 
 def test_a_run_that_is_interrupted_continues(npz: str, tmp_path: Path) -> None:
     words = [sys.executable, "-m", "glt", "find", npz, "--rounds", "30", "--seeds", "2", "--network.hidden", "8"]
-    words += ["--training.epochs", "30", "--ugs.epochs", "30", "--out", str(tmp_path / "runs"), "--name", "x"]
+    words += ["--training.epochs", "30", "--ugs.epochs", "30", "--weights-density", "0.1"]
+    words += ["--out", str(tmp_path / "runs"), "--name", "x"]
     process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, start_new_session=True)
     rounds = tmp_path / "runs" / "x" / "rounds"
     deadline = time.monotonic() + 120

@@ -93,6 +93,9 @@ def test_without_json_standard_output_is_empty_and_quiet_is_quiet(capsys: pytest
         ),
         (["find", "--prune.methd=ugs"], "unrecognized arguments: --prune.methd=ugs. Did you mean --prune.method?"),
         (["find", "--zzz"], "unrecognized arguments: --zzz"),
+        (["find", "--keep_goin"], "unrecognized arguments: --keep_goin. Did you mean --keep-going?"),
+        (["find", "-x"], "unrecognized arguments: -x"),
+        (["find", "--keep_going=maybe"], "--keep-going must be true or false; found 'maybe'"),
         (
             ["find", "--prune.method", "usg"],
             "--prune.method must be one of ugs, random; found 'usg'. Did you mean ugs?",
@@ -101,8 +104,8 @@ def test_without_json_standard_output_is_empty_and_quiet_is_quiet(capsys: pytest
         (["find", "--seeds", "a"], "--seeds must be a list, each an integer; found 'a'"),
         (["find", "--steps", "0"], "steps must be at least 1; found 0"),
         (
-            ["find", "--steps", "3", "cora"],
-            "unrecognized arguments: cora. A dataset is the first word, before any option",
+            ["find", "cora", "--steps", "3", "pubmed"],
+            "unrecognized arguments: pubmed. Give one dataset, which a word without dashes names",
         ),
     ],
 )
@@ -114,6 +117,11 @@ def test_wrong_usage_is_one_line_and_exit_code_2(capsys: pytest.CaptureFixture[s
     ("text", "line"),
     [
         ("prune: {methd: ugs}", "the configuration has no option prune.methd. Did you mean prune.method?"),
+        (
+            "just text",
+            "the file of --config must hold options by name in YAML, as --print_config writes them; found: Unexpected "
+            "config: just text",
+        ),
         ("seed: 1", "the configuration has no option seed. Did you mean seeds?"),
         ("prune: {density: high}", "--prune.density must be a number; found 'high'"),
     ],
@@ -163,6 +171,8 @@ def test_help_of_a_command_shows_every_option_with_its_docstring(capsys: pytest.
     assert out.startswith("usage: glt find [DATASET] [options]\n")
     assert "The criterion." in out
     assert "default: digits" in out
+    assert "--keep-going {true,false}" in out
+    assert "keep_going" not in out
 
 
 def test_the_environment_sets_no_option(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):

@@ -128,6 +128,40 @@ def test_a_broken_line_in_the_middle_is_an_error(tmp_path: Path):
         read_lines(tmp_path / "events.jsonl")
 
 
+@pytest.mark.parametrize("text", [b'{"accuracy": 0.8', b"", b"[1]", b"\xff\xfe"])
+def test_a_damaged_result_names_its_file_and_the_way_on(tmp_path: Path, text: bytes):
+    with Run.open(tmp_path, CONFIG) as run:
+        run.finish("seed-0/01", {"accuracy": 0.8})
+        path = run.folder / "rounds" / "seed-0" / "01" / "done.json"
+        path.write_bytes(text)
+        with pytest.raises(RunFolderError, match="found no whole JSON object") as caught:
+            run.done("seed-0/01")
+        assert str(caught.value).startswith(f"{path}: ")
+        assert f"Delete the folder {path.parent}, and the same command repeats that round" in str(caught.value)
+        (run.folder / "manifest.json").write_bytes(text)
+        with pytest.raises(RunFolderError, match=r"manifest\.json: found .* start over \(--fresh\)"):
+            _ = run.manifest
+
+
+@pytest.mark.parametrize("text", [b"method: [ugs", b"method", b"\xff\xfe\x00"])
+def test_a_damaged_configuration_names_its_file_and_the_way_on(tmp_path: Path, text: bytes):
+    with Run.open(tmp_path, CONFIG, name="mine") as run:
+        (run.folder / "config.yaml").write_bytes(text)
+        with pytest.raises(RunFolderError, match=r"config\.yaml: found"):
+            _ = run.config
+    with pytest.raises(RunFolderError, match=r"(?s)mine/config\.yaml: found .* start over \(--fresh\)"):
+        Run.open(tmp_path, CONFIG, name="mine")
+    with Run.open(tmp_path, CONFIG, name="mine", fresh=True) as run:
+        assert run.config == CONFIG
+
+
+@pytest.mark.parametrize("line", [b"\xff", b"3"])
+def test_an_event_that_is_no_object_is_an_error(tmp_path: Path, line: bytes):
+    (tmp_path / "events.jsonl").write_bytes(b'{"a": 1}\n' + line + b'\n{"c": 3}\n')
+    with pytest.raises(ValueError, match=r"line 2 of .*events\.jsonl is not JSON"):
+        read_lines(tmp_path / "events.jsonl")
+
+
 def test_a_crash_while_writing_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = write_atomic(tmp_path / "done.json", "old")
 

@@ -164,6 +164,27 @@ def test_tickets_and_masks_are_checked() -> None:
         convert(model, masks, example("classifier", 2), backend="magic")
 
 
+@torch.no_grad()
+def test_batch_normalisation_and_relu_become_part_of_their_layer() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4), nn.ReLU(), nn.ConvTranspose2d(4, 5, 4, 2, 1),
+        nn.BatchNorm2d(5, affine=False), nn.LeakyReLU(0.3), nn.Conv2d(5, 2, 1), nn.ReLU(),
+    ).eval()  # fmt: skip
+    for module in (model[1], model[4]):
+        module.running_mean.normal_()
+        module.running_var.uniform_(0.5, 2)
+    model[1].weight.normal_()
+    masks = {f"{i}.weight": torch.rand_like(model[i].weight) < 0.5 for i in (0, 3, 6)}
+    sparse = convert(model, masks, (torch.randn(2, 3, 6, 6),), backend="sparse")
+    assert dict(sparse.unknown) == {}
+    for key, mask in masks.items():
+        model.get_parameter(key).mul_(mask)
+    for batch in (1, 16):
+        x = torch.randn(batch, 3, 6, 6)
+        torch.testing.assert_close(sparse(x), model(x), atol=1e-5, rtol=1e-4)
+
+
 def test_dense_layers_stay_dense() -> None:
     model, _, reference = pruned("classifier", 1.0)
     sparse = convert(model, None, example("classifier", 2))
