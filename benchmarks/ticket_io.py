@@ -11,10 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +21,7 @@ from torch import Tensor
 
 from common.masks import Masks
 from common.runs.manifest import cpu_model
+from common.runs.race import race
 from common.ticket import Ticket
 
 
@@ -40,23 +38,11 @@ def read(path: Path) -> dict[str, Tensor]:
     return {name: tensor.clone() for name, tensor in load_file(path).items()}
 
 
-def interleaved(actions: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Median seconds of each action, all of them run in turn after one warm-up round."""
-    seconds: dict[str, list[float]] = {name: [] for name in actions}
-    for repeat in range(repeats + 1):
-        for name, action in actions.items():
-            begin = time.perf_counter()
-            action()
-            if repeat:
-                seconds[name].append(time.perf_counter() - begin)
-    return {name: statistics.median(values) for name, values in seconds.items()}
-
-
 def measure(ticket: Ticket, folder: Path, repeats: int) -> dict[str, Any]:
     """Save and load seconds, ratios and sizes of a ticket against the two baselines."""
     path = ticket.save(folder / "ticket") / "ticket.safetensors"
     same, dense = read(path), dict(ticket.weights)
-    times = interleaved(
+    timed = race(
         {
             "ticket_save": lambda: ticket.save(folder / "ticket"),
             "same_bytes_save": lambda: save_file(same, folder / "same.safetensors"),
@@ -67,6 +53,7 @@ def measure(ticket: Ticket, folder: Path, repeats: int) -> dict[str, Any]:
         },
         repeats,
     )
+    times = {name: found["seconds"] for name, found in timed.items()}
     size, bound = path.stat().st_size, 1.05 * (ticket.masks.total / 8 + 4 * ticket.masks.kept)
     ratios = {
         f"{what}_over_{base}": times[f"ticket_{what}"] / times[f"{base}_{what}"]

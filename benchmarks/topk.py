@@ -12,9 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
-import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy
@@ -24,6 +21,7 @@ from torch import Tensor
 from common.allocate import global_, prune
 from common.masks import Masks
 from common.runs.manifest import cpu_model
+from common.runs.race import race
 
 
 def make(tensors: int, total: int, decimals: int | None) -> dict[str, Tensor]:
@@ -34,18 +32,6 @@ def make(tensors: int, total: int, decimals: int | None) -> dict[str, Tensor]:
     sizes[-1] += total - sum(sizes)
     scores = {f"layer{i}.weight": torch.randn(size, generator=generator).abs() for i, size in enumerate(sizes)}
     return scores if decimals is None else {name: score.round(decimals=decimals) for name, score in scores.items()}
-
-
-def interleaved(actions: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Median seconds of each action, all of them run in turn after one warm-up round."""
-    seconds: dict[str, list[float]] = {name: [] for name in actions}
-    for repeat in range(repeats + 1):
-        for name, action in actions.items():
-            begin = time.perf_counter()
-            action()
-            if repeat:
-                seconds[name].append(time.perf_counter() - begin)
-    return {name: statistics.median(values) for name, values in seconds.items()}
 
 
 def is_exact(scores: dict[str, Tensor], masks: Masks, density: float) -> bool:
@@ -63,7 +49,7 @@ def measure(scores: dict[str, Tensor], density: float, repeats: int) -> dict[str
     rank = flat.numel() - round(density * flat.numel()) + 1
     half = prune(scores, 0.5)
     exact = is_exact(scores, prune(scores, density), density)
-    times = interleaved(
+    timed = race(
         {
             "prune": lambda: prune(scores, density, allocate=global_),
             "prune_within": lambda: prune(scores, density, allocate=global_, within=half),
@@ -71,6 +57,7 @@ def measure(scores: dict[str, Tensor], density: float, repeats: int) -> dict[str
         },
         repeats,
     )
+    times = {name: found["seconds"] for name, found in timed.items()}
     return {
         "exact": exact,
         "ratio": round(times["prune"] / times["kthvalue"], 3),

@@ -14,8 +14,8 @@ from common.masks import Masks
 from common.runs.errors import UsageError
 from common.runs.manifest import cpu_model
 from common.runs.progress import Console
+from common.runs.race import race, verdict
 from common.sparse.convert import convert
-from common.sparse.race import race, verdict
 from common.ticket import Ticket
 from gen_tickets.config import Speed
 from gen_tickets.models import FAMILIES, build
@@ -110,7 +110,7 @@ def _pruned(model: nn.Module, config: Speed) -> Masks:
     weights = {name: p for name, p in model.named_parameters() if p.dim() in (2, 4)}
     masks = Masks({name: torch.rand_like(p) < config.density for name, p in weights.items()})
     for name, mask in masks.items():
-        weights[name].mul_(mask).mul_(config.density**-0.5)  # keeps the scale of activations
+        weights[name].mul_(mask)
     return masks
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from common.masks import Masks
-from common.sparse.race import race, verdict
+from common.runs.race import race, verdict
 from common.ticket import Ticket
 from gen_tickets.cli import main
 from gen_tickets.models import build
