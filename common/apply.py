@@ -135,9 +135,9 @@ class Guard:
     def _check(self) -> None:
         if self._copy:
             raise RuntimeError(
-                f"a copy of the model was trained (deepcopy?): {self._copy} stepped tensors of the same shapes and with "
-                "the same zeros, and the masked model itself was not stepped after it. Build the optimizer on the model "
-                "that masked() was given."
+                f"a copy of the model was trained (deepcopy?): {self._copy} stepped tensors of the same shapes, with "
+                "the same zeros, and the masked model itself was not stepped after it. Build the optimizer on the "
+                "model that masked() was given."
             )
         named = dict(self._model.named_parameters(remove_duplicate=False))
         for name, held in self._held.items():
