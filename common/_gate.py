@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Gate", "straight_through", "uniform"]
+__all__ = ["Gate", "straight_through", "total", "uniform"]
 
 
 class Gate(nn.Module):
@@ -50,6 +50,15 @@ def uniform(like: Tensor, generator: torch.Generator | None) -> Tensor:
     torch.Size([2, 3])
     """
     return torch.rand(like.shape, generator=generator, dtype=like.dtype, device=like.device)
+
+
+def total(values: Tensor) -> Tensor:
+    """The sum of a penalty's terms, in single precision at least: half precision ends at 65504.
+
+    >>> total(torch.ones(70_000, dtype=torch.float16))
+    tensor(70000.)
+    """
+    return values.sum(dtype=torch.promote_types(values.dtype, torch.float32))
 
 
 def straight_through(value: Tensor, surrogate: Tensor) -> Tensor:

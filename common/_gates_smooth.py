@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from common._gate import Gate, uniform
+from common._gate import Gate, total, uniform
 
 __all__ = ["HardConcrete", "Sigmoid"]
 
@@ -56,7 +56,7 @@ class Sigmoid(Gate):
 
     def penalty(self) -> Tensor:
         r"""$\sum m \odot \sigma(\beta s)$."""
-        return (torch.sigmoid(self.temperature * self.score) * self.mask).sum()
+        return total(torch.sigmoid(self.temperature * self.score) * self.mask)
 
 
 class HardConcrete(Gate):
@@ -113,4 +113,4 @@ class HardConcrete(Gate):
     def penalty(self) -> Tensor:
         """The expected number of open gates inside the mask."""
         shift = self.beta * math.log(-self.gamma / self.zeta)
-        return (torch.sigmoid(self.log_alpha - shift) * self.mask).sum()
+        return total(torch.sigmoid(self.log_alpha - shift) * self.mask)

@@ -9,6 +9,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from common._held import scoring
+
 __all__ = ["Objective", "Scorer", "cite", "losses", "slopes", "unchanged"]
 
 Objective = Callable[[nn.Module], Iterable[Tensor]]  # yields one scalar loss per batch
@@ -34,6 +36,8 @@ def cite(reference: str) -> Callable[[F], F]:
 def unchanged(model: nn.Module, params: Mapping[str, Tensor] | None = None) -> Iterator[None]:
     """Put back on leaving: buffers, training modes, gradients and what requires them; inside, `params` all do.
 
+    Inside a block of `masked`, gradients of pruned entries are seen as well.
+
     >>> model = nn.BatchNorm1d(1)
     >>> with unchanged(model):
     ...     _ = model(torch.ones(4, 1)), model.eval()
@@ -52,7 +56,7 @@ def unchanged(model: nn.Module, params: Mapping[str, Tensor] | None = None) -> I
     try:
         for tensor in (params or {}).values():
             tensor.requires_grad_(True)
-        with torch.enable_grad():
+        with torch.enable_grad(), scoring():
             yield
     finally:
         for tensor, grad, requires in slots:

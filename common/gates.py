@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from common._gate import Gate as Gate
-from common._gate import straight_through
+from common._gate import straight_through, total
 from common._gate import uniform as _draw
 from common._gates_smooth import HardConcrete as HardConcrete
 from common._gates_smooth import Sigmoid as Sigmoid
@@ -75,7 +75,7 @@ class Soft(Gate):
 
     def penalty(self) -> Tensor:
         r"""$\sum |m \odot v|$."""
-        return (self.value * self.mask).abs().sum()
+        return total((self.value * self.mask).abs())
 
 
 class TopK(Gate):
@@ -173,7 +173,7 @@ class Step(Gate):
         """Ones where a weight reaches its row's threshold, of the weight's shape."""
         margin = weight.abs() - self.threshold
         near = margin.detach().abs()
-        slope = torch.where(near <= 0.4, 2 - 4 * near, torch.where(near <= 1, 0.4, 0.0))
+        slope = torch.where(near <= 0.4, 2 - 4 * near, 0.4 * (near <= 1).to(near.dtype))
         return straight_through((margin.detach() >= 0).to(weight.dtype), slope * margin) * self.mask
 
     def scores(self) -> Tensor:
@@ -182,4 +182,4 @@ class Step(Gate):
 
     def penalty(self) -> Tensor:
         r"""$\sum_i e^{-t_i}$."""
-        return torch.exp(-self.threshold).sum()
+        return total(torch.exp(-self.threshold))

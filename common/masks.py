@@ -9,6 +9,7 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -51,6 +52,16 @@ class Masks(dict[str, Tensor]):
                 )
             mask = mask.bool()
         super().__setitem__(name, mask.detach())
+
+    def update(self, *args: Any, **masks: Any) -> None:
+        """As `dict.update`, which replaces masks of the same name; nothing changes unless all are masks."""
+        super().update(Masks(dict(*args, **masks)))
+
+    def setdefault(self, name: str, mask: Tensor) -> Tensor:  # type: ignore[override]
+        """As `dict.setdefault`, for a mask."""
+        if name not in self:
+            self[name] = mask
+        return self[name]
 
     @classmethod
     def dense(cls, params: Mapping[str, Tensor]) -> Masks:
@@ -122,6 +133,13 @@ class Masks(dict[str, Tensor]):
         """Entry-wise union on shared names, and the dictionaries' union on the others."""
         return self._combine(other, torch.logical_or)
 
+    def __ror__(self, other: Mapping[str, Tensor]) -> Masks:  # type: ignore[override]
+        return Masks(other) | self
+
+    def __ior__(self, other: Mapping[str, Tensor]) -> Masks:  # type: ignore[override,misc]
+        self.update(self | other)
+        return self
+
     def __invert__(self) -> Masks:
         return Masks({name: ~mask for name, mask in self.items()})
 
@@ -146,8 +164,8 @@ class Masks(dict[str, Tensor]):
 def prunable(model: nn.Module, *patterns: str) -> dict[str, nn.Parameter]:
     """The parameters that are pruned by default: tensors of two or more dimensions outside normalisation layers.
 
-    Biases and the scales of BatchNorm, LayerNorm and GroupNorm are left alone. A tensor shared by two modules
-    appears once.
+    Biases (attention's `bias_k` and `bias_v`, too), tensors without entries and the scales of BatchNorm, LayerNorm and
+    GroupNorm are left alone. A tensor shared by two modules appears once.
 
     Args:
         model: any module.
@@ -172,7 +190,12 @@ def prunable(model: nn.Module, *patterns: str) -> dict[str, nn.Parameter]:
         if any(word in type(module).__name__ for word in _NORMS)
         for n, _ in module.named_parameters(recurse=False)
     }
-    return {n: p for n, p in named.items() if p.dim() >= 2 and n not in norms}
+    return {n: p for n, p in named.items() if p.dim() >= 2 and p.numel() and n not in norms and not _is_bias(n)}
+
+
+def _is_bias(name: str) -> bool:
+    last = name.rpartition(".")[2]
+    return last == "bias" or last.startswith("bias_")
 
 
 def closest(name: str, known: Mapping[str, object]) -> str:

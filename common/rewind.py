@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from common._ties import follow, ties
+
 __all__ = ["Rewind", "restore", "snapshot"]
 
 _INITIAL = "Frankle and Carbin, The Lottery Ticket Hypothesis: Finding Sparse, Trainable Neural Networks, ICLR 2019"
@@ -80,12 +82,13 @@ class Rewind:
 
 
 def snapshot(model: nn.Module) -> dict[str, Tensor]:
-    """A copy of every tensor of a model's state_dict, buffers included.
+    """A copy of every tensor of a model's state_dict, buffers included; names of one tensor share one copy.
 
     >>> sorted(snapshot(nn.Linear(1, 1)))
     ['bias', 'weight']
     """
-    return {name: value.detach().clone() for name, value in model.state_dict().items() if isinstance(value, Tensor)}
+    state = {name: value.detach() for name, value in model.state_dict().items() if isinstance(value, Tensor)}
+    return follow({name: value.clone() for name, value in state.items()}, ties(state))
 
 
 def restore(model: nn.Module, weights: Mapping[str, Tensor]) -> None:

@@ -1,7 +1,8 @@
 """Criteria from the gradients of a loss: what would change if a weight were gone.
 
 All have the signature of `common.scores`. With several batches b, g_b is the gradient of the b-th loss and E_b the
-mean over batches. Batch normalisation and dropout act as in the mode the model is in, and leave nothing behind.
+mean over batches. Sums and scores are in single precision at least, whatever the parameter's type. Batch normalisation
+and dropout act as in the mode the model is in, and leave nothing behind.
 """
 
 from __future__ import annotations
@@ -57,12 +58,12 @@ def snip(model: nn.Module, params: Mapping[str, Tensor], objective: Objective | 
     >>> snip(model, {"weight": model.weight}, lambda m: [m(torch.tensor([3.0, -1.0])).sum()])
     {'weight': tensor([[6., 2.]])}
     """
-    sums, batches = {name: torch.zeros_like(p).detach() for name, p in params.items()}, 0
+    sums, batches = _zeros(params), 0
     with unchanged(model, params):
         for grads in slopes(model, params, objective, "snip"):
             batches += 1
             for name, grad in grads.items():
-                sums[name] += (params[name].detach() * grad).abs()
+                sums[name] += (_wide(params[name]) * grad).abs()
     return {name: total / batches for name, total in sums.items()}
 
 
@@ -85,7 +86,7 @@ def taylor(model: nn.Module, params: Mapping[str, Tensor], objective: Objective 
     """
     with unchanged(model, params):
         mean = _mean(model, params, objective, "taylor")
-    return {name: (params[name].detach() * grad).abs() for name, grad in mean.items()}
+    return {name: (_wide(params[name]) * grad).abs() for name, grad in mean.items()}
 
 
 @cite("Wang et al., Picking Winning Tickets Before Training by Preserving Gradient Flow, ICLR 2020")
@@ -108,7 +109,7 @@ def grasp(model: nn.Module, params: Mapping[str, Tensor], objective: Objective |
     >>> grasp(model, {"weight": model.weight}, lambda m: [m.weight[0, 0] ** 2 + m.weight[0, 1]])
     {'weight': tensor([[4., 0.]])}
     """
-    sums, batches = {name: torch.zeros_like(p).detach() for name, p in params.items()}, 0
+    sums, batches = _zeros(params), 0
     weights = list(params.values())
     with unchanged(model, params):
         flow = _mean(model, params, objective, "grasp")
@@ -121,7 +122,7 @@ def grasp(model: nn.Module, params: Mapping[str, Tensor], objective: Objective |
                 curved = torch.autograd.grad(product, weights, allow_unused=True)
                 for name, value in zip(params, curved, strict=True):
                     sums[name] += 0 if value is None else value
-    return {name: params[name].detach() * total / batches for name, total in sums.items()}
+    return {name: _wide(params[name]) * total / batches for name, total in sums.items()}
 
 
 @cite("Theis et al., Faster gaze prediction with dense networks and Fisher pruning, 2018")
@@ -142,21 +143,30 @@ def fisher(model: nn.Module, params: Mapping[str, Tensor], objective: Objective 
     >>> fisher(model, {"weight": model.weight}, lambda m: [m(torch.tensor([3.0, -1.0])).sum()])
     {'weight': tensor([[18.,  2.]])}
     """
-    sums, batches = {name: torch.zeros_like(p).detach() for name, p in params.items()}, 0
+    sums, batches = _zeros(params), 0
     with unchanged(model, params):
         for grads in slopes(model, params, objective, "fisher"):
             batches += 1
             for name, grad in grads.items():
-                sums[name] += grad.square()
-    return {name: params[name].detach().square() * total / (2 * batches) for name, total in sums.items()}
+                sums[name] += _wide(grad).square()
+    return {name: _wide(params[name]).square() * total / (2 * batches) for name, total in sums.items()}
 
 
 def _mean(
     model: nn.Module, params: Mapping[str, Tensor], objective: Objective | None, wanted_by: str
 ) -> dict[str, Tensor]:
-    sums, batches = {name: torch.zeros_like(p).detach() for name, p in params.items()}, 0
+    sums, batches = _zeros(params), 0
     for grads in slopes(model, params, objective, wanted_by):
         batches += 1
         for name, grad in grads.items():
             sums[name] += grad
     return {name: total / batches for name, total in sums.items()}
+
+
+def _zeros(params: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: torch.zeros_like(_wide(p)) for name, p in params.items()}
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    """A tensor in single precision at least, detached: sums over batches saturate in half precision."""
+    return tensor.detach().to(torch.promote_types(tensor.dtype, torch.float32))

@@ -29,6 +29,7 @@ from typing import Any
 
 from torch import nn
 
+from common._ties import ties
 from common.allocate import Allocation, global_, prune
 from common.apply import masked
 from common.masks import Masks, agree_across_ranks, closest, prunable
@@ -111,10 +112,10 @@ class _Search:
         first = (self.rewind.weights or 0) if start is None else self.resume
         wanted = dict.fromkeys(self.params, 1.0)
         if start is not None:
-            wanted = _wanted(start.recipe["density"], wanted)
+            wanted = _wanted(start.recipe.get("densities", start.recipe["density"]), wanted)
         for density in densities:
             wanted = _wanted(density, wanted)
-            ticket = self.round(ticket, density, first)
+            ticket = self.round(ticket, density, first, wanted)
             first = self.resume
             yield ticket
 
@@ -140,7 +141,7 @@ class _Search:
             )
         return replace(start, masks=Masks({n: m.to(self.params[n].device) for n, m in start.masks.items()}))
 
-    def round(self, ticket: Ticket, density: Density, first: int) -> Ticket:
+    def round(self, ticket: Ticket, density: Density, first: int, wanted: Mapping[str, float]) -> Ticket:
         """Score, prune, rewind, train; the model is first put back where the last round left it."""
         trained = ticket.trained or {}
         restore(self.model, trained)
@@ -157,13 +158,17 @@ class _Search:
         return Ticket(
             masks,
             weights,
-            recipe=self.recipe() | {"density": density, "round": 0 if number is None else number + 1},
+            recipe=self.recipe()
+            | {"density": density, "round": 0 if number is None else number + 1}
+            | ({"densities": dict(wanted)} if isinstance(density, Mapping) else {}),  # what earlier rounds asked for
             metrics=_measured(metrics),
             seeds=ticket.seeds,
             parent=None if number is None else ticket.digest,
             references=references(self.rewind, self.score, self.allocate, self.structure),
             graph=ticket.graph,
             trained=snapshot(self.model),
+            tied=ties(self.model.state_dict(), self.params),
+            whole=ticket.masks.kept == ticket.masks.total if self.rewind.weights is None else ticket.whole,
         )
 
     def prune(self, density: Density, masks: Masks) -> Masks:

@@ -17,6 +17,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from common._ties import follow, holders, ties
 from common.masks import Masks
 from common.packing import compress, expand, kept_counts, pack, unpack
 from common.ticket_file import TICKET, TicketError, layout, plain, read, refuse, sha256, write
@@ -24,7 +25,8 @@ from common.ticket_file import TICKET, TicketError, layout, plain, read, refuse,
 __all__ = ["Ticket", "TicketError"]
 
 _TICKET, _TRAINED = "ticket.safetensors", "trained.safetensors"
-_PLAIN_FIELDS = ("recipe", "metrics", "seeds", "parent", "references", "graph", "versions")
+_PLAIN_FIELDS = ("recipe", "metrics", "seeds", "parent", "references", "graph", "versions", "tied")
+_State = Mapping[str, Tensor]
 
 
 def _versions() -> dict[str, str]:
@@ -55,6 +57,8 @@ class Ticket:
         graph: the fingerprint of the graph it belongs to, plain json; None for a model without one.
         versions: libraries it was made with.
         trained: the whole state_dict after training under the masks, or None.
+        tied: alias to name of one shared tensor; it follows and is not stored. By default, weights that share memory.
+        whole: whether the pruned entries of `weights` still hold their rewound values.
 
     Raises:
         TicketError: a mask has no weight, or one of another shape.
@@ -75,6 +79,8 @@ class Ticket:
     graph: dict[str, Any] | None = None
     versions: dict[str, str] = field(default_factory=_versions)
     trained: dict[str, Tensor] | None = None
+    tied: dict[str, str] | None = None
+    whole: bool = True
 
     def __post_init__(self) -> None:
         if not isinstance(self.masks, Masks):
@@ -85,6 +91,9 @@ class Ticket:
                     found = tuple(state[name].shape) if name in state else "nothing"
                     refuse(f"the {which} of {name!r}", f"{found}", f"the mask's shape {tuple(mask.shape)}",
                            "Pass the whole state_dict of the model that the masks belong to.")  # fmt: skip
+        tied = holders(self.tied, self.weights, self.masks)
+        trained = self.trained and follow(self.trained, tied)
+        self.__dict__.update(tied=tied, weights=follow(self.weights, tied), trained=trained)
 
     def __repr__(self) -> str:
         kept, total = self.masks.kept, self.masks.total
@@ -120,7 +129,7 @@ class Ticket:
         """
         files = {_TICKET: self._layout(dense_weights)}
         if trained and self.trained is not None:
-            files[_TRAINED] = layout(_named("weight", self.trained | compress(self.trained, self.masks)), {})
+            files[_TRAINED] = layout(self._stored(self.trained, self.masks), {})
 
         def body(hashes: Mapping[str, str]) -> dict[str, Any]:
             if not dense_weights:
@@ -147,13 +156,15 @@ class Ticket:
         try:
             shapes = {name: tuple(record["shape"]) for name, record in body["tensors"].items()}
             masks = Masks(unpack({n: files[_TICKET][f"mask/{n}"] for n in body["densities"]}, shapes))
+            tied = body.get("tied", {})
             states = {
-                file: _decode(tensors, list(shapes), {} if dense else masks)
+                file: _decode(tensors, list(shapes), {} if dense else masks, tied)
                 for file, tensors in files.items()
                 for dense in [body["dense_weights"] and file == _TICKET]
             }
-            rest = {name: body[name] for name in _PLAIN_FIELDS}
-            return cls(masks, states[_TICKET], trained=states.get(_TRAINED), **rest)
+            rest = {name: body[name] for name in _PLAIN_FIELDS if name in body}  # earlier releases had fewer
+            whole = body.get("whole", body["dense_weights"])
+            return cls(masks, states[_TICKET], trained=states.get(_TRAINED), whole=whole, **rest)
         except (KeyError, TypeError, ValueError) as error:
             refuse(Path(folder) / TICKET.manifest, f"tensors that do not fit it ({error})", "the files of one ticket",
                    "Nothing was loaded; save the ticket again.")  # fmt: skip
@@ -197,8 +208,8 @@ class Ticket:
         [[1.0, 0.0]]
         """
         self.verify(model)
-        state = model.state_dict()
-        state.update(self.weights)
+        state = model.state_dict()  # which knows its ties, where the ticket's copies may not
+        state.update(follow(self.weights, ties(state, self.masks)))
         model.load_state_dict(state)
         state = model.state_dict()
         for name, mask in self.masks.items():  # last, so that a tensor with two names ends up pruned
@@ -212,22 +223,23 @@ class Ticket:
             "densities": {name: kept[name] / total[name] if total[name] else 1.0 for name in kept},
             "tensors": {n: {"shape": list(w.shape), "dtype": _dtype(w)} for n, w in self.weights.items()},
             "dense_weights": dense_weights,
+            "whole": kept == total or (self.whole and dense_weights),
         } | {name: getattr(self, name) for name in _PLAIN_FIELDS}
 
     def _layout(self, dense_weights: bool) -> list[memoryview]:
-        weights = self.weights if dense_weights else self.weights | compress(self.weights, self.masks)
-        bits = {name: pack(mask) for name, mask in self.masks.items()}
+        bits = {f"mask/{name}": pack(mask) for name, mask in self.masks.items()}
         shapes = {name: list(mask.shape) for name, mask in self.masks.items()}
-        return layout(_named("mask", bits) | _named("weight", weights), {"masks": shapes})
+        return layout(bits | self._stored(self.weights, {} if dense_weights else self.masks), {"masks": shapes})
+
+    def _stored(self, state: _State, masks: _State) -> dict[str, Tensor]:
+        tensors = dict(state) | compress(state, masks)
+        return {f"weight/{name}": tensor for name, tensor in tensors.items() if name not in (self.tied or {})}
 
 
-def _named(kind: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {f"{kind}/{name}": tensor for name, tensor in tensors.items()}
-
-
-def _decode(tensors: Mapping[str, Tensor], order: list[str], masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    dense = expand({name: tensors[f"weight/{name}"] for name in masks}, masks)
-    return {name: dense[name] if name in dense else tensors[f"weight/{name}"].clone() for name in order}
+def _decode(tensors: _State, order: list[str], masks: _State, tied: Mapping[str, str]) -> dict[str, Tensor]:
+    state = expand({name: tensors[f"weight/{name}"] for name in masks}, masks)
+    state |= {name: tensors[f"weight/{name}"].clone() for name in order if name not in state and name not in tied}
+    return {name: state[tied.get(name, name)] for name in order}
 
 
 def _look(state: Mapping[str, Tensor], name: str) -> str:

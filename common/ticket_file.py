@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import struct
 import uuid
 from collections.abc import Callable, Iterable, Mapping
@@ -22,6 +21,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from common._place import discard, place
 from common.packing import raw_bytes
 
 __all__ = ["TICKET", "Form", "TicketError", "layout", "plain", "read", "refuse", "sha256", "write"]
@@ -127,7 +127,8 @@ def write(
     """Write tensor files and then the json that vouches for them, each through a temporary file.
 
     Args:
-        folder: created if need be; an older ticket in it is replaced only once everything new is written.
+        folder: created if need be; an older ticket in it is replaced only once everything new is written, and is
+            put back if replacing it fails halfway.
         files: file name to its `layout`.
         body: from the sha256 of each file to the json's content.
         optional: a file name that is removed when it is not among the files (left over from an older ticket).
@@ -143,16 +144,13 @@ def write(
         content = body({name: record["sha256"] for name, record in records.items()})
         sealed = _sealed({"kind": form.kind, "version": form.version, **content, "files": records})
         (folder / f".{form.manifest}.{token}").write_text(sealed, encoding="utf-8")
-        for name in (*files, form.manifest):
-            os.replace(folder / f".{name}.{token}", folder / name)  # noqa: PTH105 - the one atomic call, easy to find
-        if optional and optional not in files:
-            (folder / optional).unlink(missing_ok=True)
+        place(folder, token, list(files), form.manifest, gone="" if optional in files else optional)
     except OSError as error:
         found = f"{type(error).__name__} ({error.strerror or error})"
         refuse(folder, found, "a folder that can be written", "Check its permissions and the free space.")
     finally:
         for name in (*files, form.manifest):
-            _discard(folder / f".{name}.{token}")
+            discard(folder / f".{name}.{token}")
 
 
 def read(folder: Path, form: Form = TICKET) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
@@ -229,10 +227,3 @@ def _tensors(path: Path, record: Mapping[str, Any], form: Form) -> dict[str, Ten
         return safetensors.torch.load_file(path)
     except SafetensorError as error:
         refuse(path, f"a file that is no safetensors ({error})", f"the tensors of a {form.noun}", _restore(form))
-
-
-def _discard(path: Path) -> None:
-    try:
-        path.unlink(missing_ok=True)
-    except OSError:
-        return

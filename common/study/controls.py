@@ -58,7 +58,7 @@ def reinitialised(ticket: Ticket, fresh: Mapping[str, Tensor]) -> Ticket:
     >>> reinitialised(ticket, {"w": torch.tensor([5.0, 6.0])}).weights
     {'w': tensor([5., 6.])}
     """
-    return _control(ticket, "reinitialised", LTH, weights=fresh_weights(ticket, fresh))
+    return _control(ticket, "reinitialised", LTH, weights=fresh_weights(ticket, fresh), whole=True)
 
 
 def shuffled_masks(ticket: Ticket, seed: int, fresh: Mapping[str, Tensor] | None = None) -> Ticket:
@@ -80,9 +80,8 @@ def shuffled_masks(ticket: Ticket, seed: int, fresh: Mapping[str, Tensor] | None
     {'w': (4, 8)}
     """
     weights = dense_weights(ticket, "shuffled_masks") if fresh is None else fresh_weights(ticket, fresh)
-    return _control(
-        ticket, "shuffled_masks", MISSING, seed=seed, masks=random_masks(ticket.masks, seed, {}), weights=weights
-    )
+    masks, whole = random_masks(ticket.masks, seed, {}), fresh is not None
+    return _control(ticket, "shuffled_masks", MISSING, seed=seed, masks=masks, weights=weights, whole=whole)
 
 
 def random_ticket(
@@ -121,7 +120,8 @@ def random_ticket(
     )
     masks = random_masks(ticket.masks, seed, {**shared, **(groups or {})})
     weights = dense_weights(ticket, "random_ticket") if fresh is None else fresh_weights(ticket, fresh)
-    return _control(ticket, "random_ticket", LTH, seed=seed, masks=masks, weights=weights)
+    whole = fresh is not None
+    return _control(ticket, "random_ticket", LTH, seed=seed, masks=masks, weights=weights, whole=whole)
 
 
 def shuffled_weights(ticket: Ticket, seed: int) -> Ticket:
@@ -227,6 +227,7 @@ def _control(
     seed: int | None = None,
     masks: Masks | None = None,
     weights: dict[str, Tensor],
+    whole: bool = False,
 ) -> Ticket:
     note: dict[str, Any] = {
         "call": f"common.study.controls.{name}",
@@ -242,4 +243,5 @@ def _control(
         parent=ticket.digest,
         references=list(dict.fromkeys([*ticket.references, reference])),
         trained=None,
+        whole=ticket.whole or whole,
     )

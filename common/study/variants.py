@@ -40,8 +40,9 @@ def fresh_weights(ticket: Ticket, fresh: Mapping[str, Tensor]) -> dict[str, Tens
 def dense_weights(ticket: Ticket, wanted_by: str) -> dict[str, Tensor]:
     """The ticket's weights, if its pruned entries still hold theirs.
 
-    They do not after a plain save and load, nor where a search kept trained weights; zeros then are clearly more
-    frequent among the pruned entries than among the kept ones.
+    They do not after a plain save and load, nor where a search kept trained weights, which `Ticket.whole` tells; zeros
+    then are clearly more frequent among the pruned entries than among the kept ones. A whole ticket may hold zeros, as
+    some initialisations do, unless every pruned entry of the tensors that are not zero throughout is zero.
 
     Raises:
         TicketError: they are gone.
@@ -52,10 +53,13 @@ def dense_weights(ticket: Ticket, wanted_by: str) -> dict[str, Tensor]:
     pruned = pruned_zeros = kept = kept_zeros = 0
     for name, mask in ticket.masks.items():
         zero = ticket.weights[name] == 0
+        if ticket.whole and bool(zero.all()):
+            continue
         on = mask.to(zero.device)
         kept, pruned = kept + int(on.sum()), pruned + int((~on).sum())
         kept_zeros, pruned_zeros = kept_zeros + int((zero & on).sum()), pruned_zeros + int((zero & ~on).sum())
-    if pruned and pruned_zeros / pruned > 0.01 + kept_zeros / max(kept, 1):
+    gone = pruned_zeros == pruned if ticket.whole else pruned_zeros / max(pruned, 1) > 0.01 + kept_zeros / max(kept, 1)
+    if pruned and gone:
         raise TicketError(
             f"{wanted_by} needs the rewound weights of the pruned entries; found {pruned_zeros} of {pruned} zero, as "
             "after a plain save. Save with dense_weights=True, or pass the state_dict of a model as fresh where "
@@ -76,7 +80,7 @@ def with_kept(ticket: Ticket, change: Callable[[str, Tensor], Tensor]) -> dict[s
     {'w': tensor([5., 1.])}
     """
     weights = dict(ticket.weights)
-    for name, mask in ticket.masks.items():
+    for name, mask in ticket.masks.items():  # names tied to these follow in the new ticket
         weight = weights[name].detach().clone()
         on = mask.to(weight.device)
         weight[on] = change(name, weight[on]).to(weight.dtype)

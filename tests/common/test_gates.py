@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from common.apply_gates import gated
 from common.gates import Gate, HardConcrete, Sigmoid, Soft, Step, TopK
 
 MASK = torch.tensor([[True, False, True], [True, True, False]])
@@ -55,6 +56,24 @@ def test_a_gate_refuses_a_mask_of_another_shape(make: Callable[[Tensor, Tensor],
 def test_a_gate_follows_the_type_of_its_weight(make: Callable[[Tensor, Tensor], Gate]) -> None:
     gate = make(ONES.double(), MASK)
     assert gate(ONES.double()).dtype == torch.float64
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_gate_works_in_half_precision(make: Callable[[Tensor, Tensor], Gate], dtype: torch.dtype) -> None:
+    model = torch.nn.Linear(4, 4).to(dtype)
+    mask = torch.arange(16).reshape(4, 4) % 3 > 0
+    with gated(model, {"weight": mask}, make) as gates:
+        for training in (True, False):
+            model.train(training)
+            assert model.weight.dtype == dtype
+            assert not bool(model.weight[~mask].any())
+            loss = model(torch.ones(2, 4, dtype=dtype)).square().sum() + gates.penalty()
+            loss.backward()
+            assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in gates.parameters())
+    large = torch.ones(300, 300, dtype=dtype)
+    penalty = make(large, large.bool()).penalty()
+    wide = make(large.float(), large.bool()).penalty()
+    assert penalty.item() == pytest.approx(wide.item(), rel=0.01)
 
 
 def test_the_base_class_names_what_is_missing() -> None:
@@ -172,6 +191,13 @@ def test_step_takes_the_long_tailed_surrogate_backwards() -> None:
 def test_step_keeps_one_threshold_a_filter_and_one_a_vector() -> None:
     assert Step(torch.ones(4, 3, 2, 2), torch.ones(4, 3, 2, 2).bool()).threshold.shape == (4, 1, 1, 1)
     assert Step(torch.ones(4), torch.ones(4).bool()).threshold.shape == (1,)
+
+
+def test_step_has_its_slope_to_the_last_digit_in_double_precision() -> None:
+    weight = torch.tensor([0.5], dtype=torch.float64, requires_grad=True)
+    Step(weight, torch.tensor([True]))(weight).sum().backward()
+    assert weight.grad is not None
+    assert weight.grad.tolist() == [0.4]
 
 
 def smooth(kind: str, value: Tensor) -> tuple[Tensor, Tensor]:

@@ -69,3 +69,27 @@ def test_synflow_says_what_it_cannot_do() -> None:
     params["0.weight"].data.fill_(3e38)
     with pytest.raises(ValueError, match="double precision"):
         scores.synflow((torch.zeros(1, 2),))(model, params, None)
+
+
+def chain(scale: float, shift: float) -> nn.Sequential:
+    """One weight of 2, a batch norm of that scale, shift, mean 1 and deviation 2, and one weight of 3."""
+    norm = nn.BatchNorm1d(1, eps=0.0)
+    model = nn.Sequential(nn.Linear(1, 1, bias=False), norm, nn.ReLU(), nn.Linear(1, 1, bias=False)).double()
+    values = {"0.weight": 2.0, "1.weight": scale, "1.bias": shift, "3.weight": 3.0}
+    with torch.no_grad():
+        for name, value in values.items():
+            model.get_parameter(name).fill_(value)
+    norm.running_mean = torch.tensor([1.0], dtype=torch.float64)
+    norm.running_var = torch.tensor([4.0], dtype=torch.float64)
+    return model
+
+
+@pytest.mark.parametrize(("scale", "shift"), [(5.0, 7.0), (-5.0, 7.0), (5.0, -7.0), (-5.0, -7.0)])
+def test_synflow_runs_in_eval_mode_with_the_sizes_of_what_it_does_not_score(scale: float, shift: float) -> None:
+    model = chain(scale, shift).train()
+    params = {name: model.get_parameter(name) for name in ("0.weight", "3.weight")}
+    found = scores.synflow((torch.zeros(1, 1, dtype=torch.float64),))(model, params, None)
+    hidden = (2 - 1) / 2 * 5 + 7  # by the running statistics, and positive whatever the signs
+    assert found["0.weight"].item() == pytest.approx(2 * 5 / 2 * 3)
+    assert found["3.weight"].item() == pytest.approx(3 * hidden)
+    assert model.training
