@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module, metadata
 from typing import Any
@@ -92,16 +94,30 @@ def main(prog: str, commands: Sequence[Command], argv: Sequence[str] | None = No
     return run_main(prog, lambda: _dispatch(prog, commands, words, about))
 
 
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM interrupts as Ctrl-C does, where signals can be handled at all."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def run_main(prog: str, function: Callable[[], int | None]) -> int:
     """Call a function and turn what it raises into one line on standard error and an exit code.
 
-    `GLT_DEBUG=1` in the environment adds the traceback.
+    `GLT_DEBUG=1` in the environment adds the traceback. A polite request to end (SIGTERM) counts as an interruption.
 
     >>> run_main("demo", lambda: None)
     0
     """
     try:
-        return function() or OK
+        with _terminable():
+            return function() or OK
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else OK if stop.code is None else FAILED
     except KeyboardInterrupt:
