@@ -10,13 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from common.sparse.fold import fold
-from common.sparse.fuse import fuse
+from common.sparse.fuse import eligible
 from common.sparse.lower import lower
 from common.sparse.machine import host
 from common.sparse.network import SparseNetwork
 from common.sparse.program import Program
 from common.sparse.signature import Signature
-from common.sparse.weights import Kept
 from common.ticket import Ticket
 
 __all__ = ["PAYS", "convert", "load"]
@@ -45,7 +44,8 @@ def convert(
         ticket: a ticket or masks, under which the model's present weights are taken; None for the zeros already there.
         example_inputs: the arguments of a call, the first a tensor whose first dimension is the batch. Their other
             sizes are those that the network will take.
-        backend: `sparse`: all layers; `dense`: none; `auto`: those of a density of at most `PAYS`.
+        backend: what runs over its non-zeros: `sparse`: all layers; `dense`: none; `auto`: those of a density of at
+            most `PAYS`. `common.sparse.tune` chooses by measured time instead.
         threads: how many; torch's number at the time of a call if not given.
 
     Raises:
@@ -67,7 +67,8 @@ def convert(
     program = lower(model, tuple(_twice(tensor) for tensor in tensors))
     weights = _masked(model, ticket)
     program.constants.update({name: weights[name] for name in program.constants if name in weights})
-    program, report = _sparse(fold(program), weights.keys(), {"auto": PAYS, "sparse": 1.0, "dense": -1.0}[backend])
+    program = fold(program)
+    report = _report(program, weights.keys(), {"auto": PAYS, "sparse": 1.0, "dense": -1.0}[backend])
     return SparseNetwork(program, signature, report, _settings(model), threads)
 
 
@@ -80,16 +81,15 @@ def load(folder: str | Path, *, threads: int | None = None) -> SparseNetwork:
     return SparseNetwork.load(Path(folder), threads)
 
 
-def _sparse(program: Program, parameters: Collection[str], limit: float) -> tuple[Program, dict[str, dict[str, Any]]]:
-    """The program with layers of at most a density over their non-zeros, and what became of every weight."""
+def _report(program: Program, parameters: Collection[str], limit: float) -> dict[str, dict[str, Any]]:
+    """Density and form of every weight: sparse up to a density."""
     weights = {n: w for n, w in program.constants.items() if n in parameters and w.dim() in (2, 4)}
     density = {name: float(torch.count_nonzero(w)) / max(1, w.numel()) for name, w in weights.items()}
-    program = fuse(program, {name for name, share in density.items() if share <= limit})
-    report = {n: {"form": "dense", "density": share} for n, share in density.items() if n in program.constants}
-    for name in {step.args[1].name for step in program.steps if step.op == "sparse.conv"}:
-        report[name]["form"] = "sparse"
-        program.constants[name] = Kept.of(program.constants[name])
-    return program, report
+    able = set(eligible(program))
+    return {
+        name: {"form": "sparse" if name in able and share <= limit else "dense", "density": share}
+        for name, share in density.items()
+    }
 
 
 def _check_device(model: nn.Module) -> None:

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from common.sparse.fuse import of_images
+from common.sparse.dense_layer import DenseLayer
 from common.sparse.layer import Layer, Norm, Where, plane_of
-from common.sparse.layout import IMAGES, Plane
+from common.sparse.layout import Plane
 from common.sparse.memory import over
 from common.sparse.program import Program, Ref, Step, operation
+from common.sparse.steady import Steady
 from common.sparse.transfer import move
 
 __all__ = ["Executor"]
-
-_REMEMBERED = 1024  # calls whose values that do not depend on the images are kept: all steps of a diffusion
 
 
 class Executor:
@@ -29,16 +28,19 @@ class Executor:
     Args:
         program: with the runtime's steps.
         where: machine, threads and memory.
+
+    Attributes:
+        watch: called with every step that ran and its seconds, if set.
     """
 
     def __init__(self, program: Program, where: Where) -> None:
         self.program, self._where = program, where
+        self.watch: Callable[[Step, float], None] | None = None
         self._layers: dict[str, Layer] = {}
         self._norms: dict[Any, Any] = {}
         self._buffers: dict[str, Tensor] = {}  # of concatenations under way
         self._values: dict[str, Any] = {}
-        self._memo: OrderedDict[Any, dict[str, Tensor]] = OrderedDict()
-        self._steady = _steady(program)
+        self._steady = Steady(program)
         self._last = _last_uses(program)
 
     @torch.no_grad()
@@ -46,14 +48,16 @@ class Executor:
         """The outputs for one group of images.
 
         Args:
-            inputs: in the program's order; the first has 16 images or one.
+            inputs: in the program's order; the first has 16 images or one, if any of the steps is the runtime's own.
         """
         self._values = dict(zip(self.program.inputs, inputs, strict=True))
-        known = self._recalled(inputs)
+        known = self._steady.recall(inputs, self._stored)
+        self._values.update(known or {})
+        done = set() if known is None else {step.out for step in self._steady.steps}
         try:
             for index, step in enumerate(self.program.steps):
-                if step.out not in known:
-                    self._values[step.out] = self._apply(step)
+                if step.out not in done:
+                    self._stored(step)
                 for name in self._last[index]:
                     self._release(name)
             return [self._output_of(name) for name in self.program.outputs]
@@ -62,39 +66,16 @@ class Executor:
             self._values.clear()
             self._buffers.clear()
 
+    def _stored(self, step: Step) -> Any:
+        begin = time.perf_counter()
+        value = self._values[step.out] = self._apply(step)
+        if self.watch is not None:
+            self.watch(step, time.perf_counter() - begin)
+        return value
+
     def _output_of(self, name: str) -> Tensor:
         value = self._values[name]
         return value.clone() if value.is_contiguous() else self._dense(value)
-
-    def _recalled(self, inputs: Sequence[Tensor]) -> dict[str, Tensor]:
-        """The values that do not depend on the images, from memory or computed now."""
-        if not self._steady or any(x.numel() > 4 * IMAGES for x in inputs[1:]):
-            return {}
-        alike = all(x.dim() and bool((x == x[:1]).all()) for x in inputs[1:])
-        key = (len(inputs[0]), *(bytes((x[:1] if alike else x).contiguous().numpy().tobytes()) for x in inputs[1:]))
-        if key not in self._memo:
-            for step in self.program.steps:
-                if step.out in self._steady:
-                    self._values[step.out] = self._apply(step)
-            kept = {name: self._values[name] for name in self._steady & self._wanted()}
-            if alike:
-                kept = {name: self._shared(name, value) for name, value in kept.items()}
-            self._memo[key] = kept
-            if len(self._memo) > _REMEMBERED:
-                self._memo.popitem(last=False)
-        self._memo.move_to_end(key)
-        self._values.update(self._memo[key])
-        return dict.fromkeys(self._steady, torch.empty(0))
-
-    def _wanted(self) -> set[str]:
-        """What steps outside the steady ones read of them."""
-        read = {name for step in self.program.steps if step.out not in self._steady for name in step.reads}
-        return read | set(self.program.outputs)
-
-    def _shared(self, name: str, value: Tensor) -> Tensor:
-        """One row for all images, where they are alike."""
-        by_image = isinstance(value, Tensor) and value.dim() > 1 and self.program.shapes.get(name, (0,))[0] is None
-        return value[:1].clone().expand_as(value) if by_image else value
 
     def _apply(self, step: Step) -> Any:
         if step.op == "sparse.conv":
@@ -134,7 +115,8 @@ class Executor:
         options = step.kwargs
         layer = self._layers.get(step.out)
         if layer is None:
-            layer = self._layers[step.out] = Layer(weight, options)
+            kind = Layer if options["form"] == "sparse" else DenseLayer
+            layer = self._layers[step.out] = kind(weight, options)
         if options.get("tokens"):
             x = x[:, :, None, None] if options["single"] else x.transpose(1, 2).unsqueeze(2)
         size = tuple(options.get("image") or layer.size(x.shape[2], x.shape[3]))
@@ -212,14 +194,6 @@ class Executor:
     def _release(self, name: str) -> None:
         self._values.pop(name, None)
         self._where.pool.release(name)
-
-
-def _steady(program: Program) -> set[str]:
-    """Results that depend on the later inputs and on how many images there are, but not on the images."""
-    if len(program.inputs) < 2:
-        return set()
-    changing = of_images(program)
-    return {step.out for step in program.steps if step.out not in changing and not step.op.startswith("sparse.")}
 
 
 def _last_uses(program: Program) -> list[list[str]]:

@@ -7,25 +7,37 @@ parts the convolutions before it write. A linear layer over tokens is a convolut
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from common.sparse.program import Program, Ref, Step
 
-__all__ = ["fuse", "of_images"]
+__all__ = ["eligible", "fuse", "of_images"]
 
 
-def fuse(program: Program, layers: Collection[str]) -> Program:
+def fuse(program: Program, forms: Mapping[str, str]) -> Program:
     """The program with the runtime's steps.
 
     Args:
         program: simplified.
-        layers: names of the weights whose layers run sparse; all others stay ATen's.
+        forms: name of a weight to `sparse`, `dense` or `slim`, which its layer runs as; layers of other weights stay
+            ATen's.
     """
-    for rewrite in (_norms, lambda p: _layers(p, layers), _stages, _tokens, _biases, _residuals, _activations, _joins):
+    for rewrite in (_norms, lambda p: _layers(p, forms), _stages, _tokens, _biases, _residuals, _activations, _joins):
         program = rewrite(program).pruned()
     return program
+
+
+def eligible(program: Program) -> list[str]:
+    """Weights that only layers read which the runtime can run."""
+    images = of_images(program)
+    found = {step.out for step in program.steps if step.out in images and _options(step, program) is not None}
+    return [
+        name
+        for name, steps in program.users().items()
+        if name in program.constants and all(s.out in found and s.args[1] == Ref(name) for s in steps)
+    ]
 
 
 class _View:
@@ -64,30 +76,44 @@ def _norms(program: Program) -> Program:
     return view.replaced(changes)
 
 
-def _layers(program: Program, layers: Collection[str]) -> Program:
+def _layers(program: Program, forms: Mapping[str, str]) -> Program:
     changes, images = {}, of_images(program)
     for step in program.steps:
-        if len(step.args) < 2 or not isinstance(step.args[1], Ref) or step.args[1].name not in layers:
+        options = _options(step, program)
+        # a layer outside `images` is computed once for every timestep, not for every image
+        if options is None or step.out not in images or step.args[1].name not in forms:
             continue
-        if step.out not in images:
-            continue  # it is computed once for every timestep, not for every image
-        options: dict[str, Any] | None = None
-        rest = list(step.args[3:])
-        if step.op == "aten.conv2d.default":
-            stride, padding, dilation, groups = _defaults(rest, [[1, 1], [0, 0], [1, 1], 1])
-            options = {"padding": [padding[0], padding[0], padding[-1], padding[-1]], "dilation": dilation}
-        elif step.op == "aten.conv_transpose2d.input":
-            stride, padding, extra, groups, dilation = _defaults(rest, [[1, 1], [0, 0], [0, 0], 1, [1, 1]])
-            if all(d == 1 for d in dilation):
-                options = {"padding": padding, "extra": extra, "transposed": True}
-        elif step.op == "aten.linear.default" and len(program.shapes.get(step.out, ())) in (2, 3):
-            stride, groups, options = [1, 1], 1, {"padding": [0, 0, 0, 0], "dilation": [1, 1], "tokens": True}
-            options["single"] = len(program.shapes[step.out]) == 2
-        if options is not None:
-            bias = step.args[2] if len(step.args) > 2 else None
-            options |= {"stride": stride, "groups": groups}
-            changes[step.out] = Step(step.out, "sparse.conv", (step.args[0], step.args[1], bias), options)
+        options |= {"form": forms[step.args[1].name]}
+        bias = step.args[2] if len(step.args) > 2 else None
+        changes[step.out] = Step(step.out, "sparse.conv", (step.args[0], step.args[1], bias), options)
     return _View(program).replaced(changes)
+
+
+def _options(step: Step, program: Program) -> dict[str, Any] | None:
+    """How a layer with a constant weight runs over its weights, or None for any other step."""
+    if len(step.args) < 2 or not isinstance(step.args[1], Ref) or step.args[1].name not in program.constants:
+        return None
+    rest = list(step.args[3:])
+    if step.op == "aten.conv2d.default":
+        stride, padding, dilation, groups = _defaults(rest, [[1, 1], [0, 0], [1, 1], 1])
+        margins = [padding[0], padding[0], padding[-1], padding[-1]]
+        return {"padding": margins, "dilation": dilation, "stride": stride, "groups": groups}
+    if step.op == "aten.conv2d.padding":
+        stride, padding, dilation, groups = _defaults(rest, [[1, 1], "valid", [1, 1], 1])
+        kernel = program.constants[step.args[1].name].shape[2:]
+        spans = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
+        margins = [side for span in spans for side in (span // 2, span - span // 2)] if padding == "same" else [0] * 4
+        return {"padding": margins, "dilation": dilation, "stride": stride, "groups": groups}
+    if step.op == "aten.conv_transpose2d.input":
+        stride, padding, extra, groups, dilation = _defaults(rest, [[1, 1], [0, 0], [0, 0], 1, [1, 1]])
+        if any(d != 1 for d in dilation):
+            return None
+        return {"padding": padding, "extra": extra, "transposed": True, "stride": stride, "groups": groups}
+    if step.op == "aten.linear.default" and len(program.shapes.get(step.out, ())) in (2, 3):
+        single = len(program.shapes[step.out]) == 2
+        plain: dict[str, Any] = {"padding": [0, 0, 0, 0], "dilation": [1, 1], "stride": [1, 1], "groups": 1}
+        return plain | {"tokens": True, "single": single}
+    return None
 
 
 def of_images(program: Program) -> set[str]:

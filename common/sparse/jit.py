@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
-import os
-import uuid
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
+from common.sparse import cache
 from common.sparse.machine import Machine, host
 
-__all__ = ["Code", "cache_folder", "compiled"]
+__all__ = ["Code", "compiled"]
 
 
 class Code:
@@ -44,17 +41,8 @@ class Code:
         self.call = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self.address)
 
 
-def cache_folder() -> Path:
-    """Where compiled kernels and measured times are kept: `$GLT_HOME`, or the user's cache folder."""
-    home = os.environ.get("GLT_HOME")
-    base = Path(home) if home else Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "lottery-tickets"
-    return base / "sparse"
-
-
 def compiled(text: str, function: str, machine: Machine | None = None) -> Code:
     """A function of LLVM IR, from one pointer to nothing, as machine code; compiled once a machine.
-
-    A cache that cannot be read or written is passed over.
 
     Args:
         text: a whole IR module.
@@ -71,11 +59,11 @@ def compiled(text: str, function: str, machine: Machine | None = None) -> Code:
 
     machine = machine or host()
     key = hashlib.sha256(f"{llvmlite.__version__}\n{machine.fingerprint}\n{text}".encode()).hexdigest()[:32]
-    path = cache_folder() / machine.fingerprint / f"{key}.o"
-    kept = _read(path, key)
+    name = f"{machine.fingerprint}/{key}.o"
+    kept = cache.read(name)
     if kept is None:
         kept = _objects(text, machine)
-        _keep(path, key, kept)
+        cache.keep(name, kept)
     return Code(function, kept, machine)
 
 
@@ -98,24 +86,3 @@ def _objects(text: str, machine: Machine) -> bytes:
     builder = llvm.create_pass_builder(target, llvm.create_pipeline_tuning_options(speed_level=2))
     builder.getModulePassManager().run(module, builder)
     return target.emit_object(module)
-
-
-def _read(path: Path, key: str) -> bytes | None:
-    try:
-        content = path.read_bytes()
-    except OSError:
-        return None
-    head, body = content[:64], content[64:]
-    return body if head == hashlib.sha256(key.encode() + body).hexdigest().encode() else None
-
-
-def _keep(path: Path, key: str, objects: bytes) -> None:
-    head = hashlib.sha256(key.encode() + objects).hexdigest().encode()
-    staged = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        staged.write_bytes(head + objects)
-        staged.replace(path)
-    except OSError:
-        with suppress(OSError):
-            staged.unlink(missing_ok=True)

@@ -77,7 +77,7 @@ class Layer:
         options: of the step `sparse.conv`.
     """
 
-    def __init__(self, weight: Kept, options: Mapping[str, Any]) -> None:
+    def __init__(self, weight: Kept | Tensor, options: Mapping[str, Any]) -> None:
         shape = (*weight.shape, *[1] * (4 - len(weight.shape)))
         self._weight, self._shape = weight, shape
         self._options = dict(options)
@@ -85,6 +85,11 @@ class Layer:
         self.channels = shape[1] * options["groups"] if options.get("transposed") else shape[0]
         self._sums: dict[Any, list[Sum]] = {}
         self._norms: dict[Any, GroupNorm] = {}
+
+    def weight(self) -> Tensor:
+        """The dense weight, of four dimensions."""
+        dense = self._weight.dense() if isinstance(self._weight, Kept) else self._weight
+        return dense.reshape(self._shape)
 
     def size(self, rows: int, cols: int) -> tuple[int, int]:
         """Rows and columns of the output for those of an input."""
@@ -111,7 +116,7 @@ class Layer:
         key = (source, target)
         if key not in self._sums:
             size, groups = (y.shape[2], y.shape[3]), self._options["groups"]
-            dense = self._weight.dense().reshape(self._shape).numpy()
+            dense = self.weight().numpy()
             self._sums[key] = [
                 Sum(np.ascontiguousarray(p.weight), p.inputs, p.outputs, p.size, groups=groups, dilation=p.dilation,
                     slope=self._options.get("slope"), machine=where.machine)
@@ -123,6 +128,13 @@ class Layer:
                 address, y.data_ptr(), spread.data_ptr(), None if residual is None else residual.data_ptr(), where.team
             )
         where.pool.release(_LENT)
+
+    def normalise(self, norm: Norm, found: Plane, target: Plane, where: Where) -> GroupNorm:
+        """The kernel of the normalisation before the layer, between two places."""
+        key = (found, target)
+        if key not in self._norms:
+            self._norms[key] = norm.kernel(found, target, where.machine)
+        return self._norms[key]
 
     def _staged(self, x: Tensor, norm: Norm | None, where: Where) -> tuple[Stage, int]:
         """Where the kernels find the input, and the address of its first channel."""
@@ -136,10 +148,7 @@ class Layer:
             return Stage(found), x.data_ptr()
         memory = where.pool.stage(channels * wanted.phases, wanted.plane)
         if norm is not None and images > 1 and not wanted.double and found is not None:
-            key = (found, wanted.plane)
-            if key not in self._norms:
-                self._norms[key] = norm.kernel(found, wanted.plane, where.machine)
-            self._norms[key].run(x.data_ptr(), memory.data_ptr(), where.team)
+            self.normalise(norm, found, wanted.plane, where).run(x.data_ptr(), memory.data_ptr(), where.team)
         else:
             wanted.write(
                 memory, x if norm is None else norm.plain(x), partial(move, machine=where.machine, team=where.team)

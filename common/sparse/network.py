@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -13,20 +14,22 @@ import torch
 from torch import Tensor, nn
 
 from common.sparse.execute import Executor
+from common.sparse.fuse import eligible, fuse
 from common.sparse.layer import Where
 from common.sparse.layout import IMAGES
-from common.sparse.machine import Machine, host
+from common.sparse.machine import host
+from common.sparse.network_file import load, save
 from common.sparse.program import Program, Step, decode, encode
 from common.sparse.signature import Signature
 from common.sparse.team import Team
 from common.sparse.weights import Kept
-from common.ticket_file import Form, layout, read, refuse, write
 
-__all__ = ["SparseNetwork"]
+__all__ = ["ALONE", "FORMS", "SparseNetwork"]
 
-_FORM = Form("lottery-sparse-network", 1, "network.json", "sparse network")
-_FILE = "network.safetensors"
-_ALONE = 9  # so many images or fewer beyond a multiple of 16 go one by one, which takes no longer than a group
+ALONE = 9
+"""Single images that take about as long as a group of 16, when nothing was measured."""
+FORMS = ("sparse", "dense", "slim")
+"""What a layer can run as: over its non-zeros, by torch, by torch on the channels that are left."""
 
 
 class Settings(dict[str, Any]):
@@ -43,9 +46,11 @@ class SparseNetwork(nn.Module):
     """What `common.sparse.convert` returns.
 
     Attributes:
-        report: weight name to its `form` (`sparse` or `dense`) and `density`.
+        report: weight name to its `form` (`sparse`, `dense` or `slim`) and `density`.
         unknown: ATen operations that run as torch runs them, with how often.
         config: the model's plain settings, for diffusers' pipelines.
+        alone: so many images or fewer beyond a multiple of 16 go one by one, more are filled up to 16.
+        threads: how many it runs on; torch's number at the time of a call if None.
     """
 
     def __init__(
@@ -55,15 +60,73 @@ class SparseNetwork(nn.Module):
         report: Mapping[str, Mapping[str, Any]],
         settings: Mapping[str, Any] | None,
         threads: int | None,
-        machine: Machine | None = None,
+        *,
+        alone: int = ALONE,
+        fused: bool | None = None,
     ) -> None:
         super().__init__()
         self.report = {name: dict(facts) for name, facts in report.items()}
         self.config = Settings(settings or {})
-        self._program, self._signature = program, signature
-        self._threads, self._machine = threads, machine or host()
+        self.alone, self.threads = alone, threads
+        self._signature, self._machine = signature, host()
+        forms = {name: str(report[name]["form"]) for name in eligible(program) if name in report}
+        self._source = replace(program, constants=_held(program.constants, forms))
+        self._fused = any(form != "dense" for form in forms.values()) if fused is None else fused
+        self._program = fuse(self._source, forms) if self._fused else self._source
         self._executors: dict[tuple[int, int], Executor] = {}
         self._lock = threading.Lock()
+        self._watch: Callable[[Step, float], None] | None = None
+
+    @property
+    def choices(self) -> list[str]:
+        """The weights whose layers can take another form."""
+        return [name for name in eligible(self._source) if name in self.report]
+
+    @property
+    def outline(self) -> list[str]:
+        """The operations in order, for telling one architecture from another."""
+        return [step.op for step in self._source.steps]
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The shape of a weight."""
+        return tuple(self._source.constants[name].shape)
+
+    def weight(self, name: str) -> Tensor:
+        """A weight as a dense tensor."""
+        held = self._source.constants[name]
+        return held.dense() if isinstance(held, Kept) else held
+
+    def with_forms(
+        self, forms: Mapping[str, str], *, alone: int | None = None, fused: bool | None = None
+    ) -> SparseNetwork:
+        """The same network with layers in other forms.
+
+        Args:
+            forms: name of a weight to `sparse`, `dense` or `slim`; others keep theirs.
+            alone: see the attribute; kept if not given.
+            fused: whether layers run in the runtime's layout; by default if any of them is not dense.
+
+        Raises:
+            KeyError: a name that is not among `choices`.
+            ValueError: an unknown form.
+        """
+        for name, form in forms.items():
+            if name not in self.choices:
+                raise KeyError(f"no layer of {name!r} can change its form; there are {', '.join(self.choices)}")
+            if form not in FORMS:
+                raise ValueError(f"found the form {form!r} for {name!r}; expected one of {', '.join(FORMS)}")
+        report = {n: facts | {"form": forms.get(n, facts["form"])} for n, facts in self.report.items()}
+        alone = self.alone if alone is None else alone
+        return SparseNetwork(self._source, self._signature, report, self.config, self.threads, alone=alone, fused=fused)
+
+    @contextmanager
+    def watched(self, watch: Callable[[Step, float], None]) -> Iterator[None]:
+        """While it lasts, tell of every step that ran and its seconds."""
+        self._watch = watch
+        try:
+            yield
+        finally:
+            self._watch = None
 
     @property
     def unknown(self) -> Mapping[str, int]:
@@ -95,8 +158,10 @@ class SparseNetwork(nn.Module):
             raise ValueError(f"found a batch of {size} on {tensors[0].device}; expected at least one image on the CPU")
         whole = size // IMAGES * IMAGES
         with self._lock:
+            if not self._fused:
+                return self._signature.result(self._run(tensors, 0), plain=plain)
             parts = [self._group(tensors, start, start + IMAGES) for start in range(0, whole, IMAGES)]
-            if size - whole > _ALONE:
+            if size - whole > self.alone:
                 parts.append([out[: size - whole] for out in self._group(tensors, whole, size)])
             else:
                 parts += [self._group(tensors, start, start + 1) for start in range(whole, size)]
@@ -108,51 +173,35 @@ class SparseNetwork(nn.Module):
         Raises:
             TicketError: the folder cannot be written.
         """
-        tensors: dict[str, Tensor] = {}
-        for name, value in self._program.constants.items():
-            if isinstance(value, Kept):
-                tensors |= {f"bits/{name}": value.bits, f"values/{name}": value.values}
-            else:
-                tensors[f"dense/{name}"] = value
-        program = self._program
-        body = {
+        program = self._source
+        steps = [[s.out, s.op, encode(s.args), {k: encode(v) for k, v in s.kwargs.items()}] for s in program.steps]
+        return save(Path(folder), program.constants, {
             "inputs": program.inputs,
             "outputs": program.outputs,
-            "steps": [
-                [s.out, s.op, encode(s.args), {k: encode(v) for k, v in s.kwargs.items()}] for s in program.steps
-            ],
+            "steps": steps,
             "shapes": {name: list(shape) for name, shape in program.shapes.items()},
-            "kept": {n: list(v.shape) for n, v in program.constants.items() if isinstance(v, Kept)},
             "signature": self._signature.as_dict(),
             "report": self.report,
             "config": dict(self.config),
-        }
-        write(Path(folder), {_FILE: layout(tensors, {})}, lambda _: body, form=_FORM)
-        return Path(folder)
+            "alone": self.alone,
+            "fused": self._fused,
+        })  # fmt: skip
 
     @classmethod
     def load(cls, folder: Path, threads: int | None = None) -> SparseNetwork:
         """Read a network back; see `common.sparse.convert.load`."""
-        body, files = read(folder, _FORM)
-        stored = files[_FILE]
-        try:
-            constants: dict[str, Any] = {
-                name.removeprefix("dense/"): tensor.clone()
-                for name, tensor in stored.items()
-                if name.startswith("dense/")
-            }
-            for name, shape in body["kept"].items():
-                constants[name] = Kept(tuple(shape), stored[f"bits/{name}"].clone(), stored[f"values/{name}"].clone())
+
+        def build(body: dict[str, Any], constants: dict[str, Any]) -> SparseNetwork:
             steps = [
                 Step(out, op, tuple(decode(args)), {k: decode(v) for k, v in kwargs.items()})
                 for out, op, args, kwargs in body["steps"]
             ]
             shapes = {name: tuple(shape) for name, shape in body["shapes"].items()}
             program = Program(body["inputs"], steps, body["outputs"], constants, shapes)
-            return cls(program, Signature.from_dict(body["signature"]), body["report"], body["config"], threads)
-        except (KeyError, TypeError, ValueError) as error:
-            refuse(folder / _FORM.manifest, f"steps that do not fit ({error})", "the files of one sparse network",
-                   "Nothing was loaded; convert the model again.")  # fmt: skip
+            signature, how = Signature.from_dict(body["signature"]), {key: body[key] for key in ("alone", "fused")}
+            return cls(program, signature, body["report"], body["config"], threads, **how)
+
+        return load(folder, build)
 
     def _group(self, tensors: list[Tensor], start: int, stop: int) -> list[Tensor]:
         """The outputs for some images, filled up to 16 unless it is one."""
@@ -164,15 +213,26 @@ class SparseNetwork(nn.Module):
                 torch.cat([t, t[:1].expand(missing, *t.shape[1:])]) if b else t
                 for t, b in zip(group, batched, strict=True)
             ]
-        group[0] = group[0].float()
-        return self._executor(len(group[0]))(group)
+        return self._run(group, len(group[0]))
 
-    def _executor(self, images: int) -> Executor:
-        threads = self._threads or torch.get_num_threads()
-        key = (images, threads)
-        if key not in self._executors:
-            constants = dict(self._program.constants)
-            self._executors[key] = Executor(
-                replace(self._program, constants=constants), Where(self._machine, Team(threads))
-            )
-        return self._executors[key]
+    def _run(self, tensors: list[Tensor], images: int) -> list[Tensor]:
+        """The outputs for tensors as they are; images 0 stands for any number, by torch alone."""
+        threads = self.threads or torch.get_num_threads()
+        if (images, threads) not in self._executors:
+            program = replace(self._program, constants=dict(self._program.constants))
+            self._executors[images, threads] = Executor(program, Where(self._machine, Team(threads)))
+        executor = self._executors[images, threads]
+        executor.watch = self._watch
+        return executor([tensors[0].float(), *tensors[1:]])
+
+
+def _held(constants: Mapping[str, Any], forms: Mapping[str, str]) -> dict[str, Any]:
+    """The constants, weights of sparse layers as what is kept of them, others dense."""
+    found = dict(constants)
+    for name, form in forms.items():
+        value = found[name]
+        if form == "sparse" and not isinstance(value, Kept):
+            found[name] = Kept.of(value)
+        elif form != "sparse" and isinstance(value, Kept):
+            found[name] = value.dense()
+    return found

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from common.sparse.jit import cache_folder, compiled
+from common.sparse import cache
+from common.sparse.jit import compiled
 from common.sparse.layout import tiling
 from common.sparse.machine import host
 from common.sparse.team import Team, row
@@ -29,7 +30,7 @@ def test_code_is_kept_on_disk_and_a_damaged_file_is_compiled_again(
 ) -> None:
     monkeypatch.setenv("GLT_HOME", str(tmp_path))
     assert value_of(STORE.format(5)) == 5
-    (path,) = cache_folder().rglob("*.o")
+    (path,) = cache.folder().rglob("*.o")
     kept = path.read_bytes()
     assert value_of(STORE.format(5)) == 5
     path.write_bytes(kept[:-3] + b"abc")
