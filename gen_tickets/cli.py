@@ -1,4 +1,4 @@
-"""The command `gen-tickets`: speed."""
+"""The command `gen-tickets`: sample, speed."""
 
 from __future__ import annotations
 
@@ -10,6 +10,13 @@ from common.runs.cli import main as run
 __all__ = ["COMMANDS", "main"]
 
 COMMANDS = (
+    Command(
+        "sample",
+        "Draw images of a ticket, by a dense, masked, sparse or slim network.",
+        "gen_tickets.config:Sample",
+        "gen_tickets.sample:run",
+        "ticket",
+    ),
     Command(
         "speed",
         "Time a sparse network beside dense ones, in turn and in one process.",

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from contextlib import contextmanager
+from dataclasses import asdict
+from functools import partial
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from common.masks import Masks
 from common.runs.errors import UsageError
 from common.runs.manifest import cpu_model
 from common.runs.progress import Console
 from common.runs.race import race, verdict
-from common.sparse.convert import convert
+from common.sparse.analysis import Analysis, analyse
+from common.sparse.network import SparseNetwork
 from common.ticket import Ticket
 from gen_tickets.config import Speed
-from gen_tickets.models import FAMILIES, build
+from gen_tickets.engines import engine, network, pruned, threads
+from gen_tickets.sample import denoise
 
-__all__ = ["network", "run"]
+__all__ = ["run"]
 
 Call = Callable[[nn.Module], Tensor]
 
@@ -30,55 +32,38 @@ def run(config: Speed, console: Console) -> dict[str, Any]:
 
     Returns:
         `engines` (name to `seconds`, `seconds_min`, `seconds_max`), `best_dense_fp32`, `best_dense`, `speedup_fp32`,
-        `speedup`, `max_abs_diff`, and what was measured: `threads`, `batch`, `density`, `steps`, `model`, `hardware`.
+        `speedup`, `max_abs_diff`; what was measured: `threads`, `batch`, `density`, `steps`, `model`, `hardware`; and
+        why: `shares`, `layers`, `amdahl` and `ceiling` of one forward, see `common.sparse.analysis.Analysis`.
 
     Raises:
         UsageError: a setting is out of its range, or the model is unknown.
         TicketError: the ticket cannot be read, or belongs to another model.
     """
     _check(config)
-    with _threads(config.threads), torch.random.fork_rng(devices=[]), torch.no_grad():
+    with threads(config.threads), torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(config.seed)
         model, inputs = network(config.model, config.batch)
-        masks = _pruned(model, config)
+        masks = pruned(model, Ticket.load(config.ticket) if config.ticket else None, config.density)
         console.line(f"{config.model}: {masks.kept:,} of {masks.total:,} weights kept ({masks.density:.1%})")
         call = _call(inputs, config.steps)
         engines, dense = _dense(model, call, compiled=config.compiled)
-        sparse = convert(model, None, inputs, threads=config.threads)
-        engines["sparse"] = lambda: call(sparse)
+        console.line("measuring the forms of the layers, once a machine ..." if config.tuned else "converting ...")
+        sparse = cast(SparseNetwork, engine("sparse", model, masks, inputs, tuned=config.tuned))
+        others = {"masked": engine("masked", model, masks, inputs), "sparse": sparse}
+        small = engine("slim", model, masks, inputs)
+        if _size(small) < _size(model):
+            others["slim"] = small
+        engines |= {name: partial(call, one) for name, one in others.items()}
         console.line(f"engines: {', '.join(engines)}; the first round compiles and does not count")
         times = race(engines, config.repeats)
         found = {"engines": times, **verdict(times, "sparse", dense)}
         found["max_abs_diff"] = float((call(model) - call(sparse)).abs().max())
-    _show(found, console)
+        why = analyse(sparse, inputs)
+    _show(found, why, console)
     settings = {"threads": config.threads, "batch": config.batch, "density": masks.density, "steps": config.steps}
     machine = f"{cpu_model()}, {torch.backends.cpu.get_cpu_capability()}"
-    return {**found, **settings, "model": config.model, "torch": torch.__version__, "hardware": machine}
-
-
-def network(name: str, batch: int) -> tuple[nn.Module, tuple[Tensor, ...]]:
-    """A network of the suite that makes images, in eval mode, and inputs for it.
-
-    Args:
-        name: `FAMILY/SIZE`, or the size of a U-Net.
-        batch: images.
-
-    Raises:
-        UsageError: no such network.
-    """
-    family, _, size = name.rpartition("/")
-    try:
-        model = build(family or "ddpm", size).eval()
-    except KeyError as error:
-        raise UsageError(f"--model {name}: {error.args[0]}") from None
-    image = FAMILIES[family or "ddpm"][size].image
-    if not family or family == "ddpm":
-        return model, (torch.randn(batch, *image), torch.full((batch,), 500))
-    part = getattr(model, "generator", None) or getattr(model, "decoder", None) or model
-    latent = getattr(model, "latent", None) or getattr(part, "latent", None)
-    if not isinstance(latent, int):
-        raise UsageError(f"--model {name}: found no latent to draw images from; choose one of {', '.join(FAMILIES)}")
-    return part, (torch.randn(batch, latent),)
+    about = {"model": config.model, "torch": torch.__version__, "hardware": machine}
+    return {**found, **settings, **about, **asdict(why)}
 
 
 def _check(config: Speed) -> None:
@@ -91,27 +76,8 @@ def _check(config: Speed) -> None:
         raise UsageError(f"--steps counts steps of DDIM, which {config.model} has none of; leave it out")
 
 
-@contextmanager
-def _threads(count: int) -> Any:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _pruned(model: nn.Module, config: Speed) -> Masks:
-    """Zero the model's pruned weights, under the ticket's masks or random ones; returns the masks."""
-    if config.ticket is not None:
-        ticket = Ticket.load(config.ticket)
-        ticket.apply(model)
-        return ticket.masks
-    weights = {name: p for name, p in model.named_parameters() if p.dim() in (2, 4)}
-    masks = Masks({name: torch.rand_like(p) < config.density for name, p in weights.items()})
-    for name, mask in masks.items():
-        weights[name].mul_(mask)
-    return masks
+def _size(model: nn.Module) -> int:
+    return sum(param.numel() for param in model.parameters())
 
 
 def _call(inputs: tuple[Tensor, ...], steps: int) -> Call:
@@ -121,17 +87,7 @@ def _call(inputs: tuple[Tensor, ...], steps: int) -> Call:
         result = model(*inputs)
         return result if isinstance(result, Tensor) else result.sample
 
-    def sample(model: nn.Module) -> Tensor:
-        import diffusers
-
-        scheduler: Any = diffusers.DDIMScheduler()
-        x = inputs[0]
-        scheduler.set_timesteps(steps)
-        for step in scheduler.timesteps:
-            x = scheduler.step(model(x, step.expand(len(x))).sample.float(), step, x).prev_sample
-        return x
-
-    return sample if steps > 1 else forward
+    return (lambda model: denoise(model, inputs[0], "ddim", steps)) if steps > 1 else forward
 
 
 def _dense(model: nn.Module, call: Call, *, compiled: bool) -> tuple[dict[str, Callable[[], Tensor]], dict[str, bool]]:
@@ -152,11 +108,22 @@ def _dense(model: nn.Module, call: Call, *, compiled: bool) -> tuple[dict[str, C
     return engines, dense
 
 
-def _show(found: dict[str, Any], console: Console) -> None:
+def _show(found: dict[str, Any], why: Analysis, console: Console) -> None:
     for name, times in sorted(found["engines"].items(), key=lambda item: item[1]["seconds"]):
         console.line(f"{name:14} {times['seconds']:8.4f} s  ({times['seconds_min']:.4f} to {times['seconds_max']:.4f})")
     console.line(
         f"sparse is {found['speedup_fp32']:.2f}x the best dense float32 ({found['best_dense_fp32']}) and "
         f"{found['speedup']:.2f}x the best dense of any precision ({found['best_dense']}); largest difference "
         f"{found['max_abs_diff']:.1e}"
+    )
+    for name, kinds in why.shares.items():
+        parts = ", ".join(f"{kind} {share:.0%}" for kind, share in kinds.items() if share >= 0.005)
+        console.line(f"time of {name}: {parts}")
+    if why.layers:
+        even = sorted((layer.break_even, layer.weight) for layer in why.layers)
+        low, high = ("{1} at {0:.2f}".format(*one) for one in (even[0], even[-1]))
+        console.line(f"densities at which layers break even: {low} to {high}; all with --json")
+    console.line(
+        f"Amdahl: {why.amdahl:.1f}x if layers took their densities' shares of their dense time and the rest stayed "
+        f"as it is, {why.ceiling:.1f}x if they took none"
     )

@@ -119,6 +119,16 @@ class SparseNetwork(nn.Module):
         alone = self.alone if alone is None else alone
         return SparseNetwork(self._source, self._signature, report, self.config, self.threads, alone=alone, fused=fused)
 
+    def without_weights(self) -> SparseNetwork:
+        """The same network with nothing left of the layers over their non-zeros: what they cost at least."""
+        constants = {
+            name: Kept.of(torch.zeros(value.shape)) if isinstance(value, Kept) else value
+            for name, value in self._source.constants.items()
+        }
+        how: dict[str, Any] = {"alone": self.alone, "fused": self._fused}
+        program = replace(self._source, constants=constants)
+        return SparseNetwork(program, self._signature, self.report, self.config, self.threads, **how)
+
     @contextmanager
     def watched(self, watch: Callable[[Step, float], None]) -> Iterator[None]:
         """While it lasts, tell of every step that ran and its seconds."""

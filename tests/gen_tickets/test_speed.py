@@ -30,12 +30,34 @@ def speed(capsys: pytest.CaptureFixture[str], *words: str) -> dict:
 def test_every_family_is_timed_and_agrees(model: str, capsys: pytest.CaptureFixture[str]) -> None:
     found = speed(capsys, "--model", model, "--density", "0.3")
     assert found.keys() >= KEYS
-    assert {"eager", "channels-last", "sparse"} <= found["engines"].keys()
+    assert {"eager", "channels-last", "masked", "sparse"} <= found["engines"].keys()
     for times in found["engines"].values():
         assert 0 < times["seconds_min"] <= times["seconds"] <= times["seconds_max"]
     assert found["speedup"] <= found["speedup_fp32"]
     assert found["max_abs_diff"] < 1e-4
     assert abs(found["density"] - 0.3) < 0.02
+
+
+def test_the_reasons_are_given(capsys: pytest.CaptureFixture[str]) -> None:
+    found = speed(capsys, "--model", "tiny", "--tuned", "false")
+    for kinds in (found["shares"]["sparse"], found["shares"]["eager"]):
+        assert sum(kinds.values()) == pytest.approx(1.0)
+    names = {name for name, p in build("ddpm", "tiny").named_parameters() if p.dim() == 4}
+    layers = {layer["weight"]: layer for layer in found["layers"]}
+    assert names <= layers.keys()
+    assert all(
+        layer["sparse"] > 0 and layer["dense"] > 0 and 0 <= layer["break_even"] <= 1 for layer in layers.values()
+    )
+    assert 1 <= found["amdahl"] <= found["ceiling"]
+
+
+def test_a_structured_ticket_is_also_timed_slim(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    generator = build("dcgan", "tiny").generator
+    masks = {n: torch.ones_like(p) > 0 for n, p in generator.named_parameters() if p.dim() == 4}
+    last = list(masks)[-1]
+    masks[last][::2] = False  # the last layer reads every other channel of the one before
+    Ticket(Masks(masks), dict(generator.state_dict())).save(tmp_path)
+    assert "slim" in speed(capsys, str(tmp_path), "--model", "dcgan/tiny")["engines"]
 
 
 def test_steps_of_a_sampler(capsys: pytest.CaptureFixture[str]) -> None:
