@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from common.sparse.fold import fold
-from common.sparse.fuse import eligible
 from common.sparse.lower import lower
 from common.sparse.machine import host
 from common.sparse.network import SparseNetwork
 from common.sparse.program import Program
+from common.sparse.recognise import eligible
 from common.sparse.signature import Signature
 from common.ticket import Ticket
 

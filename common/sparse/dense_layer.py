@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from common.sparse.layer import Layer, Norm, Where, plane_of
+from common.sparse.layer import Layer, Where, plane_of
 from common.sparse.layout import Plane
 from common.sparse.memory import over
+from common.sparse.norm import Norm
 from common.sparse.transfer import move
 from common.sparse.weights import Kept
 

@@ -8,11 +8,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from common.sparse.dense_layer import DenseLayer
-from common.sparse.layer import Layer, Norm, Where, plane_of
+from common.sparse.layer import Layer, Where, plane_of
 from common.sparse.layout import Plane
 from common.sparse.memory import over
+from common.sparse.norm import Norm
 from common.sparse.program import Program, Ref, Step, operation
 from common.sparse.steady import Steady
 from common.sparse.transfer import move
@@ -82,6 +84,8 @@ class Executor:
             return self._layer(step)
         if step.op == "sparse.norm":
             return self._norm(step)
+        if step.op == "sparse.double":
+            return self._double(step)
         if step.op == "sparse.cat":
             return self._cat(step)
         args = self._real(step.args)
@@ -130,7 +134,7 @@ class Executor:
         if residual is not None:
             turned = residual.transpose(1, 2) if options.get("tokens") and residual.dim() == 3 else residual
             residual = turned.reshape(flat.shape) if options.get("tokens") else residual.expand_as(flat)
-        norm = Norm(*self._real(options["norm"])) if "norm" in options else None
+        norm = Norm(**self._real(options["norm"])) if "norm" in options else None
         layer.run(x, flat, sums, residual, norm, self._where)
         if "image" in options or not options.get("tokens"):
             return y
@@ -140,15 +144,27 @@ class Executor:
         x, scale, shift = (self._real(value) for value in step.args)
         norm = Norm(scale, shift, **step.kwargs)
         image = x.unsqueeze(2) if x.dim() == 3 else x
-        plane = plane_of(image) if len(image) > 1 else None
-        if plane is None:
+        y = self._normalised(step, image, norm)
+        if y is None:
             return norm.plain(x)
-        y = self._output(step, len(image), image.shape[1], tuple(image.shape[2:]))
+        return y.squeeze(2) if x.dim() == 3 else y
+
+    def _double(self, step: Step) -> Tensor:
+        x = self._real(step.args[0])
+        y = self._normalised(step, x, Norm.nothing(x.shape[1]), double=True)
+        return functional.interpolate(x, scale_factor=2) if y is None else y
+
+    def _normalised(self, step: Step, x: Tensor, norm: Norm, *, double: bool = False) -> Tensor | None:
+        """By the kernel, or None where the images do not lie side by side."""
+        plane = plane_of(x) if len(x) > 1 else None
+        if plane is None:
+            return None
+        y = self._output(step, len(x), x.shape[1], tuple(size * (2 if double else 1) for size in x.shape[2:]))
         key = (step.out, plane)
         if key not in self._norms:
-            self._norms[key] = norm.kernel(plane, plane_of(y) or plane, self._where.machine)
+            self._norms[key] = norm.kernel(plane, plane_of(y) or plane, self._where.machine, double=double)
         self._norms[key].run(x.data_ptr(), y.data_ptr(), self._where.team)
-        return y.squeeze(2) if x.dim() == 3 else y
+        return y
 
     def _cat(self, step: Step) -> Tensor:
         offset, joined = 0, None

@@ -12,8 +12,11 @@ from dataclasses import replace
 from typing import Any
 
 from common.sparse.program import Program, Ref, Step
+from common.sparse.recognise import activation, layer_options, normalisation, of_images
 
-__all__ = ["eligible", "fuse", "of_images"]
+__all__ = ["fuse"]
+
+_DOUBLE = "aten.upsample_nearest2d.vec"
 
 
 def fuse(program: Program, forms: Mapping[str, str]) -> Program:
@@ -24,20 +27,10 @@ def fuse(program: Program, forms: Mapping[str, str]) -> Program:
         forms: name of a weight to `sparse`, `dense` or `slim`, which its layer runs as; layers of other weights stay
             ATen's.
     """
-    for rewrite in (_norms, lambda p: _layers(p, forms), _stages, _tokens, _biases, _residuals, _activations, _joins):
+    layers = (_norms, lambda p: _layers(p, forms), _stages)
+    for rewrite in (*layers, _doublings, _tokens, _biases, _residuals, _activations, _joins):
         program = rewrite(program).pruned()
     return program
-
-
-def eligible(program: Program) -> list[str]:
-    """Weights that only layers read which the runtime can run."""
-    images = of_images(program)
-    found = {step.out for step in program.steps if step.out in images and _options(step, program) is not None}
-    return [
-        name
-        for name, steps in program.users().items()
-        if name in program.constants and all(s.out in found and s.args[1] == Ref(name) for s in steps)
-    ]
 
 
 class _View:
@@ -62,24 +55,23 @@ class _View:
 
 
 def _norms(program: Program) -> Program:
-    view, changes = _View(program), {}
+    """Group normalisations, and batch normalisations in eval mode, each with the activation after it."""
+    view, changes, constants = _View(program), {}, dict(program.constants)
     for step in program.steps:
-        norm = step if step.op == "aten.group_norm.default" else None
-        silu = step.op == "aten.silu.default"
-        if silu:
-            norm = view.made(step.args[0], "aten.group_norm.default")
-        if norm is None or not all(isinstance(value, Ref) for value in norm.args[2:4]):
-            continue
-        if len(program.shapes.get(norm.out, ())) in (3, 4):
-            options = {"groups": norm.args[1], "epsilon": norm.args[4] if len(norm.args) > 4 else 1e-5, "silu": silu}
-            changes[step.out] = Step(step.out, "sparse.norm", (norm.args[0], *norm.args[2:4]), options)
-    return view.replaced(changes)
+        after = activation(step)
+        source = view.maker.get(step.args[0].name) if after and isinstance(step.args[0], Ref) else step
+        norm = view.made(Ref(source.out), source.op, alone=after is not None) if source else None
+        found = normalisation(norm, constants) if norm else None
+        if norm and found and len(program.shapes.get(norm.out, ())) in (3, 4):
+            numbers, options = found
+            changes[step.out] = Step(step.out, "sparse.norm", (norm.args[0], *numbers), options | (after or {}))
+    return replace(view.replaced(changes), constants=constants)
 
 
 def _layers(program: Program, forms: Mapping[str, str]) -> Program:
     changes, images = {}, of_images(program)
     for step in program.steps:
-        options = _options(step, program)
+        options = layer_options(step, program)
         # a layer outside `images` is computed once for every timestep, not for every image
         if options is None or step.out not in images or step.args[1].name not in forms:
             continue
@@ -87,46 +79,6 @@ def _layers(program: Program, forms: Mapping[str, str]) -> Program:
         bias = step.args[2] if len(step.args) > 2 else None
         changes[step.out] = Step(step.out, "sparse.conv", (step.args[0], step.args[1], bias), options)
     return _View(program).replaced(changes)
-
-
-def _options(step: Step, program: Program) -> dict[str, Any] | None:
-    """How a layer with a constant weight runs over its weights, or None for any other step."""
-    if len(step.args) < 2 or not isinstance(step.args[1], Ref) or step.args[1].name not in program.constants:
-        return None
-    rest = list(step.args[3:])
-    if step.op == "aten.conv2d.default":
-        stride, padding, dilation, groups = _defaults(rest, [[1, 1], [0, 0], [1, 1], 1])
-        margins = [padding[0], padding[0], padding[-1], padding[-1]]
-        return {"padding": margins, "dilation": dilation, "stride": stride, "groups": groups}
-    if step.op == "aten.conv2d.padding":
-        stride, padding, dilation, groups = _defaults(rest, [[1, 1], "valid", [1, 1], 1])
-        kernel = program.constants[step.args[1].name].shape[2:]
-        spans = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
-        margins = [side for span in spans for side in (span // 2, span - span // 2)] if padding == "same" else [0] * 4
-        return {"padding": margins, "dilation": dilation, "stride": stride, "groups": groups}
-    if step.op == "aten.conv_transpose2d.input":
-        stride, padding, extra, groups, dilation = _defaults(rest, [[1, 1], [0, 0], [0, 0], 1, [1, 1]])
-        if any(d != 1 for d in dilation):
-            return None
-        return {"padding": padding, "extra": extra, "transposed": True, "stride": stride, "groups": groups}
-    if step.op == "aten.linear.default" and len(program.shapes.get(step.out, ())) in (2, 3):
-        single = len(program.shapes[step.out]) == 2
-        plain: dict[str, Any] = {"padding": [0, 0, 0, 0], "dilation": [1, 1], "stride": [1, 1], "groups": 1}
-        return plain | {"tokens": True, "single": single}
-    return None
-
-
-def of_images(program: Program) -> set[str]:
-    """The values that depend on the first input, and on more of it than its size."""
-    found = set(program.inputs[:1])
-    for step in program.steps:
-        if step.op != "aten.sym_size.int" and any(name in found for name in step.reads):
-            found.add(step.out)
-    return found
-
-
-def _defaults(given: list[Any], defaults: list[Any]) -> list[Any]:
-    return given + defaults[len(given) :]
 
 
 def _stages(program: Program) -> Program:
@@ -142,15 +94,24 @@ def _stages(program: Program) -> Program:
             margins = (*rows, left, right)
             options["padding"] = [a + b for a, b in zip(options["padding"], margins, strict=True)]
             source = pad.args[0]
-        up = view.made(source, "aten.upsample_nearest2d.vec")
-        if up and up.args[1] is None and list(up.args[2]) == [2.0, 2.0]:
+        up = view.made(source, _DOUBLE)
+        if up and _doubles(up):
             options["double"], source = True, up.args[0]
         norm = view.made(source, "sparse.norm")
-        if norm and "double" not in options:
-            options["norm"] = [*norm.args[1:], norm.kwargs["groups"], norm.kwargs["epsilon"], norm.kwargs["silu"]]
-            source = norm.args[0]
+        if norm:
+            options["norm"], source = {"scale": norm.args[1], "shift": norm.args[2], **norm.kwargs}, norm.args[0]
         changes[step.out] = replace(step, args=(source, *step.args[1:]), kwargs=options)
     return view.replaced(changes)
+
+
+def _doubles(step: Step) -> bool:
+    return step.op == _DOUBLE and step.args[1] is None and list(step.args[2]) == [2.0, 2.0]
+
+
+def _doublings(program: Program) -> Program:
+    """Doublings that no layer takes in."""
+    found = {s.out: Step(s.out, "sparse.double", s.args[:1]) for s in program.steps if _doubles(s)}
+    return _View(program).replaced(found)
 
 
 def _tokens(program: Program) -> Program:
@@ -209,13 +170,10 @@ def _activations(program: Program) -> Program:
     """ReLU and leaky ReLU, with which a layer ends."""
     changes, view = {}, _View(program)
     for step in program.steps:
-        if step.op not in ("aten.relu.default", "aten.leaky_relu.default"):
-            continue
-        layer, slope = view.made(step.args[0], "sparse.conv"), 0.0
-        if step.op == "aten.leaky_relu.default":
-            slope = float(step.args[1]) if len(step.args) > 1 else 0.01
+        options = activation(step) or {}
+        layer = view.made(step.args[0], "sparse.conv") if "slope" in options else None
         if layer and "slope" not in layer.kwargs:
-            changes[step.out] = replace(layer, out=step.out, kwargs=layer.kwargs | {"slope": slope})
+            changes[step.out] = replace(layer, out=step.out, kwargs=layer.kwargs | options)
     return view.replaced(changes)
 
 

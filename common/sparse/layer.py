@@ -5,23 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from torch import Tensor
-from torch.nn import functional
 
 from common.sparse.geometry import Stage, output_size, parts, stage
 from common.sparse.layout import Plane
 from common.sparse.machine import Machine
 from common.sparse.memory import Pool, over
-from common.sparse.norm import GroupNorm
+from common.sparse.norm import Norm, Normalise
 from common.sparse.summation import Sum
 from common.sparse.team import Team
 from common.sparse.transfer import move
 from common.sparse.weights import Kept
 
-__all__ = ["Layer", "Norm", "Where", "plane_of"]
+__all__ = ["Layer", "Where", "plane_of"]
 
 _LENT = "residual of the layer at work"
 
@@ -33,26 +32,6 @@ class Where:
     machine: Machine
     team: Team
     pool: Pool = field(default_factory=Pool)
-
-
-class Norm(NamedTuple):
-    """A group normalisation, with SiLU or without."""
-
-    scale: Tensor
-    shift: Tensor
-    groups: int
-    epsilon: float
-    silu: bool
-
-    def plain(self, x: Tensor) -> Tensor:
-        """By torch."""
-        y = functional.group_norm(x, self.groups, self.scale, self.shift, self.epsilon)
-        return functional.silu(y) if self.silu else y
-
-    def kernel(self, inputs: Plane, outputs: Plane, machine: Machine) -> GroupNorm:
-        """Bound to planes."""
-        scale, shift = self.scale.numpy(), self.shift.numpy()
-        return GroupNorm(scale, shift, self.groups, self.epsilon, inputs, outputs, silu=self.silu, machine=machine)
 
 
 def plane_of(x: Tensor) -> Plane | None:
@@ -84,7 +63,7 @@ class Layer:
         self.kernel = shape[2], shape[3]
         self.channels = shape[1] * options["groups"] if options.get("transposed") else shape[0]
         self._sums: dict[Any, list[Sum]] = {}
-        self._norms: dict[Any, GroupNorm] = {}
+        self._norms: dict[Any, Normalise] = {}
 
     def weight(self) -> Tensor:
         """The dense weight, of four dimensions."""
@@ -129,11 +108,11 @@ class Layer:
             )
         where.pool.release(_LENT)
 
-    def normalise(self, norm: Norm, found: Plane, target: Plane, where: Where) -> GroupNorm:
+    def normalise(self, norm: Norm, found: Plane, target: Plane, where: Where, *, double: bool = False) -> Normalise:
         """The kernel of the normalisation before the layer, between two places."""
         key = (found, target)
         if key not in self._norms:
-            self._norms[key] = norm.kernel(found, target, where.machine)
+            self._norms[key] = norm.kernel(found, target, where.machine, double=double)
         return self._norms[key]
 
     def _staged(self, x: Tensor, norm: Norm | None, where: Where) -> tuple[Stage, int]:
@@ -147,8 +126,9 @@ class Layer:
         if bare and norm is None and found is not None:
             return Stage(found), x.data_ptr()
         memory = where.pool.stage(channels * wanted.phases, wanted.plane)
-        if norm is not None and images > 1 and not wanted.double and found is not None:
-            self.normalise(norm, found, wanted.plane, where).run(x.data_ptr(), memory.data_ptr(), where.team)
+        if (norm is not None or wanted.double) and images > 1 and found is not None:
+            kernel = self.normalise(norm or Norm.nothing(channels), found, wanted.plane, where, double=wanted.double)
+            kernel.run(x.data_ptr(), memory.data_ptr(), where.team)
         else:
             wanted.write(
                 memory, x if norm is None else norm.plain(x), partial(move, machine=where.machine, team=where.team)

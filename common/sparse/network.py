@@ -14,12 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from common.sparse.execute import Executor
-from common.sparse.fuse import eligible, fuse
+from common.sparse.fuse import fuse
 from common.sparse.layer import Where
 from common.sparse.layout import IMAGES
 from common.sparse.machine import host
 from common.sparse.network_file import load, save
 from common.sparse.program import Program, Step, decode, encode
+from common.sparse.recognise import eligible
 from common.sparse.signature import Signature
 from common.sparse.team import Team
 from common.sparse.weights import Kept

@@ -1,8 +1,10 @@
-r"""Group normalisation with an activation in one sweep, as LLVM IR, for 16 images side by side.
+r"""Normalisation with an activation in one sweep, as LLVM IR, for 16 images side by side.
 
 For every image and group, $y = \mathrm{act}(\gamma_c (x - \mu) / \sqrt{\sigma^2 + \epsilon} + \beta_c)$ (Wu & He, Group
-Normalization, ECCV 2018), where the activation is nothing or $\mathrm{silu}(v) = v / (1 + e^{-v})$. The output may have
-a margin, which is left alone: the next convolution's padding costs nothing.
+Normalization, ECCV 2018), or with running statistics folded into both, $y = \mathrm{act}(\gamma_c x + \beta_c)$. The
+activation is nothing, ReLU with any slope below zero, or $\mathrm{silu}(v) = v / (1 + e^{-v})$. The output may have
+a margin, which is left alone, and every pixel may be written twice in both directions: the next convolution's padding
+and doubling cost nothing.
 
 Sums run over rows first and then over rows' sums, of values shifted by the group's first, so that float32 suffices.
 """
@@ -14,11 +16,27 @@ from typing import Any, NamedTuple
 from common.sparse.emit import Emitter
 from common.sparse.layout import IMAGES
 
-__all__ = ["KINDS", "NAME", "text"]
+__all__ = ["KINDS", "NAME", "Kind", "text"]
 
-NAME = "group_norm"
+NAME = "normalise"
 KINDS = ("ptr",) * 4 + ("i64",) * 9 + ("float",) * 2
 _ALIGN = IMAGES * 4
+
+
+class Kind(NamedTuple):
+    """A variant of the kernel.
+
+    Attributes:
+        silu: SiLU follows.
+        slope: what values below zero are multiplied with at the end: 0 for ReLU; None for no such activation.
+        fixed: scale and shift are all there is; no statistics are taken.
+        double: write every pixel as two by two.
+    """
+
+    silu: bool = False
+    slope: float | None = None
+    fixed: bool = False
+    double: bool = False
 
 
 class _Call(NamedTuple):
@@ -41,27 +59,45 @@ class _Call(NamedTuple):
     inverse: Any  # one over the values of a group and image
 
 
-def text(silu: bool) -> str:
+def text(kind: Kind) -> str:
     """The kernel as an IR module: the function `NAME`, with a row of arguments of `KINDS` in the order of `_Call`."""
     e = Emitter(NAME, KINDS, IMAGES)
     call = _Call(*e.arguments)
     with e.loop(call.first, call.last) as group:
         begin = e.mul(group, call.channels)
         end = e.add(begin, call.channels)
-        mean, spread = _moments(e, call, begin, end)
+        moments = None if kind.fixed else _moments(e, call, begin, end)
         with e.loop(begin, end) as channel:
-            gamma = e.splat(e.load(e.at(call.scale, e.mul(channel, 4)), e.float))
-            beta = e.splat(e.load(e.at(call.shift, e.mul(channel, 4)), e.float))
-            slope = e.build.fdiv(gamma, spread)
-            offset = e.build.fsub(beta, e.build.fmul(mean, slope))
+            slope = e.splat(e.load(e.at(call.scale, e.mul(channel, 4)), e.float))
+            offset = e.splat(e.load(e.at(call.shift, e.mul(channel, 4)), e.float))
+            if moments is not None:
+                mean, spread = moments
+                slope = e.build.fdiv(slope, spread)
+                offset = e.build.fsub(offset, e.build.fmul(mean, slope))
             with e.loop(0, call.rows) as row:
-                source = _row(e, call.x, channel, row, call.plane_in, call.pitch_in)
-                target = _row(e, call.y, channel, row, call.plane_out, call.pitch_out)
-                with e.loop(0, call.cols) as col:
-                    at = e.mul(col, _ALIGN)
-                    value = e.fma(e.load(e.at(source, at), align=_ALIGN), slope, offset)
-                    e.store(_silu(e, value) if silu else value, e.at(target, at), _ALIGN)
+                _write_row(e, call, kind, (channel, row), (slope, offset))
     return e.text()
+
+
+def _write_row(e: Emitter, call: _Call, kind: Kind, where: tuple[Any, Any], line: tuple[Any, Any]) -> None:
+    """One row of a channel, through the line `slope x + offset` and the activation."""
+    channel, row = where
+    source = _row(e, call.x, channel, row, call.plane_in, call.pitch_in)
+    target = _row(e, call.y, channel, e.mul(row, 2) if kind.double else row, call.plane_out, call.pitch_out)
+    with e.loop(0, call.cols) as col:
+        at = e.mul(col, _ALIGN)
+        value = e.fma(e.load(e.at(source, at), align=_ALIGN), *line)
+        if kind.silu:
+            value = _silu(e, value)
+        elif kind.slope is not None:
+            below = e.build.fcmp_ordered("<", value, e.splat(0.0))
+            scaled = e.build.fmul(value, e.splat(kind.slope)) if kind.slope else e.splat(0.0)
+            value = e.build.select(below, scaled, value)
+        first = e.at(target, e.mul(at, 2) if kind.double else at)
+        e.store(value, first, _ALIGN)
+        if kind.double:
+            for place in (e.at(first, _ALIGN), e.at(first, call.pitch_out), e.at(e.at(first, call.pitch_out), _ALIGN)):
+                e.store(value, place, _ALIGN)
 
 
 def _row(e: Emitter, base: Any, channel: Any, row: Any, plane: Any, pitch: Any) -> Any:
@@ -97,7 +133,7 @@ _POWERS = tuple(1 / f for f in (5040, 720, 120, 24, 6, 2, 1, 1))  # e^r = sum r^
 def _silu(e: Emitter, value: Any) -> Any:
     """v / (1 + exp(-v)); the exponential as 2^n e^r, by shifting n into the exponent's bits."""
     minus = e.build.fneg(value)
-    bounded = e.intrinsic("minnum", e.intrinsic("maxnum", minus, e.splat(-87.0)), e.splat(87.0))
+    bounded = e.intrinsic("minnum", e.intrinsic("maxnum", minus, e.splat(-87.0)), e.splat(89.0))  # 2^128 is inf
     whole = e.intrinsic("rint", e.build.fmul(bounded, e.splat(_LOG2E)))
     rest = e.fma(whole, e.splat(-_LN2_HIGH), bounded)
     rest = e.fma(whole, e.splat(-_LN2_LOW), rest)

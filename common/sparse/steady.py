@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import Tensor
 
-from common.sparse.fuse import of_images
 from common.sparse.layout import IMAGES
 from common.sparse.program import Program, Step
+from common.sparse.recognise import of_images
 
 __all__ = ["Steady"]
 
