@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from common.sparse._slim_form import tensors
 from common.sparse._slim_plan import Plan
 
 __all__ = ["cut"]
@@ -22,7 +23,7 @@ def cut(model: nn.Module, plan: Plan) -> tuple[nn.Module, dict[str, tuple[Tensor
     made: dict[int, Tensor] = {}
     folded = _shifts(plan)
     known = {id(_find(model, name)): value for name, value in plan.tensors.items()}
-    for name, tensor in _tensors(model):
+    for name, tensor in tensors(model):
         value = known.get(id(tensor))
         stays = [plan.stays(ids) for ids in value.ids] if value else [np.ones(n, bool) for n in tensor.shape]
         kept[name] = tuple(torch.from_numpy(np.flatnonzero(mask)) for mask in stays)
@@ -35,11 +36,6 @@ def cut(model: nn.Module, plan: Plan) -> tuple[nn.Module, dict[str, tuple[Tensor
     for old in model.modules():
         _agree(old, twins[id(old)], plan)
     return small, kept
-
-
-def _tensors(model: nn.Module) -> list[tuple[str, Tensor]]:
-    """Parameters and buffers under all their names."""
-    return [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
 
 
 def _find(model: nn.Module, name: str) -> Tensor:

@@ -114,6 +114,14 @@ def _reduce(call: Call) -> Value:
     return Value(ids, known.reshape(shape))
 
 
+def _extreme(call: Call) -> Value | list[Value]:
+    """max and min of two tensors, of all entries, or over a dimension with the places along it."""
+    if call["other"] is not None:
+        return pointwise(call)
+    found = _reduce(call)
+    return [found, *(unknown(shape, found.ids) for shape in call.shapes[1:])]
+
+
 def _gather(call: Call) -> Value:
     return _mixed(call, [call["dim"] % len(call.x.ids)], None)
 
@@ -176,6 +184,7 @@ RULES: dict[str, Rule] = {
         (_pool, "upsample_bicubic2d upsample_trilinear3d _upsample_nearest_exact1d _upsample_nearest_exact2d"),
         (_pad, "pad constant_pad_nd"),
         (_reduce, "mean sum amax amin"),
+        (_extreme, "max min"),
         (_softmax, "softmax log_softmax"),
         (_glu, "glu"),
         (_prelu, "prelu"),

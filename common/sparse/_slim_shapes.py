@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from common.sparse._slim_entries import meet
 from common.sparse._slim_value import Call, Ids, Rule, Value
@@ -16,13 +16,9 @@ __all__ = ["RULES"]
 
 
 def _permute(call: Call) -> Value:
-    rank = len(call.x.ids)
-    if call.name == "permute":
-        order = [dim % rank for dim in call["dims"]]
-    else:
-        order = list(range(rank))
-        a, b = (0, rank - 1) if call.name == "t" else (call["dim0"] % rank, call["dim1"] % rank)
-        order[a], order[b] = order[b], order[a]
+    """Every way of writing it: the operation itself orders dimensions of different sizes."""
+    ordered = call.op(torch.empty([*range(len(call.x.ids))], device="meta"), *call.args[1:], **call.kwargs)
+    order = list(ordered.shape)
     return Value([call.x.ids[dim] for dim in order], call.x.known.permute(order))
 
 
@@ -81,7 +77,10 @@ def _split(call: Call, flat: Ids, after: list[int], wide: list[int]) -> tuple[in
     It is the dimension whose indices already go as a whole, or whose size the code leaves open, or the first.
     """
     sizes = [after[d] for d in wide]
-    written = call["size"] or call["shape"] or call["sizes"] or []
+    written = call["size"] or call["shape"] or []
+    if call["sizes"]:
+        lead = call["dim"] % len(call.x.ids)
+        written = [*after[:lead], *call["sizes"], *after[lead + len(call["sizes"]) :]]
     open_ = [place for place, d in enumerate(wide) if len(written) == len(after) and written[d] == -1]
     for place in [*range(len(sizes)), *(open_ or [0])]:
         rows = np.moveaxis(flat.reshape(sizes), place, 0).reshape(sizes[place], -1)
@@ -128,9 +127,21 @@ def _cat(call: Call) -> Value:
     dim = call["dim"] % len(parts[0].ids)
     ids = [np.concatenate([p.ids[d] for p in parts]) if d == dim else meet(call, [p.ids[d] for p in parts], n)
            for d, n in enumerate(call.shapes[0])]  # fmt: skip
-    widest = [max(p.known.shape[d] for p in parts) for d in range(len(ids))]
-    known = [p.known.expand([p.shape[d] if d == dim else n for d, n in enumerate(widest)]) for p in parts]
-    return Value(ids, torch.cat(known, dim))
+    return Value(ids, torch.cat(_alike(parts, dim), dim))
+
+
+def _stack(call: Call) -> Value:
+    """Indices of the parts meet; how many parts there are is in the code."""
+    parts: list[Value] = call["tensors"]
+    dim = call["dim"] % len(call.shapes[0])
+    ids = [meet(call, [part.ids[d] for part in parts], n) for d, n in enumerate(parts[0].shape)]
+    return Value([*ids[:dim], np.zeros(len(parts), np.int64), *ids[dim:]], torch.stack(_alike(parts), dim))
+
+
+def _alike(parts: list[Value], joined: int | None = None) -> list[Tensor]:
+    """What is known of tensors of one shape but for a dimension that is joined: in full there, else as needed."""
+    widest = [max(sizes) for sizes in zip(*(part.known.shape for part in parts), strict=True)]
+    return [part.known.expand([part.shape[d] if d == joined else n for d, n in enumerate(widest)]) for part in parts]
 
 
 def _pieces(call: Call) -> list[Value]:
@@ -158,15 +169,27 @@ def _slice(call: Call) -> Value:
 
 
 def _select(call: Call) -> Value:
+    return _picked(call, [call["index"]])[0]
+
+
+def _unbind(call: Call) -> list[Value]:
+    """All indices of a dimension, whose number is in the code."""
+    return _picked(call, range(len(call.shapes)))
+
+
+def _picked(call: Call, indices: Iterable[int]) -> list[Value]:
     x, dim = call.x, call["dim"] % len(call.x.ids)
     call.slots.pin(x.ids[dim])
-    return Value([*x.ids[:dim], *x.ids[dim + 1 :]], x.known.select(dim, call["index"] if x.known.shape[dim] > 1 else 0))
+    ids, varies = [*x.ids[:dim], *x.ids[dim + 1 :]], x.known.shape[dim] > 1
+    return [Value(ids, x.known.select(dim, index if varies else 0)) for index in indices]
 
 
 RULES: dict[str, Rule] = {
-    **dict.fromkeys(["permute", "transpose", "t"], _permute),
+    **dict.fromkeys(["permute", "transpose", "swapaxes", "swapdims", "movedim", "moveaxis"], _permute),
+    **dict.fromkeys(["t", "numpy_T", "mT", "mH", "matrix_H", "adjoint"], _permute),
     **dict.fromkeys(["view", "_unsafe_view", "reshape", "flatten", "unflatten", "unsqueeze", "squeeze"], _reshape),
     **dict.fromkeys(["expand", "expand_as"], _expand),
     **dict.fromkeys(["chunk", "split", "split_with_sizes"], _pieces),
-    "cat": _cat, "slice": _slice, "select": _select, "index": _index,
+    **dict.fromkeys(["cat", "concat", "concatenate"], _cat),
+    "stack": _stack, "unbind": _unbind, "slice": _slice, "select": _select, "index": _index,
 }  # fmt: skip

@@ -22,7 +22,8 @@ _RULES: dict[str, Rule] = {**_slim_entries.RULES, **_slim_shapes.RULES, **_slim_
 _VIEWS = {
     "view", "reshape", "flatten", "unflatten", "unsqueeze", "squeeze", "permute", "transpose", "t", "expand", "slice",
     "select", "chunk", "split", "split_with_sizes", "detach", "alias", "contiguous", "to", "expand_as", "getitem",
-    "dropout", "feature_dropout", "alpha_dropout",
+    "dropout", "feature_dropout", "alpha_dropout", "unbind", "swapaxes", "swapdims", "movedim", "moveaxis",
+    "numpy_T", "mT", "mH", "matrix_H", "adjoint",
 }  # fmt: skip
 _SIZED = {"view", "reshape", "unflatten", "expand", "squeeze"}
 _INDEXED = {"embedding", "index", "index_select", "index_add", "scatter_add", "scatter_reduce"}

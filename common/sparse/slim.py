@@ -16,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from common._parameters import resolve
 from common.sparse._slim_cut import cut
+from common.sparse._slim_form import described
 from common.sparse._slim_trace import is_library, trace
 
 __all__ = ["Report", "Slim", "slim"]
@@ -48,11 +49,13 @@ class Slim:
         model: a module of the same classes with fewer channels and units, in eval mode.
         kept: name of each parameter and buffer to the indices (kept,) that remain along each of its dimensions.
         report: sizes before and after.
+        origin: what the model was, by which `common.sparse.slim_files` knows a fresh one.
     """
 
     model: nn.Module
     kept: dict[str, tuple[Tensor, ...]]
     report: Report
+    origin: dict[str, dict[str, Any]]
 
 
 def slim(model: nn.Module, masks: Mapping[str, Tensor], example_inputs: tuple[Any, ...]) -> Slim:
@@ -104,7 +107,7 @@ def slim(model: nn.Module, masks: Mapping[str, Tensor], example_inputs: tuple[An
         more = {kind: fixed.get(kind, 0) + 1 for kind in ({blamed} if blamed else plan.sized)}
         fixed = fixed | more if more and max(more.values()) < 3 else {nn.Module: 2}
     report = Report(_size(dense), _size(small), macs, fewer, tuple(plan.refused))
-    return Slim(small, kept, report)
+    return Slim(small, kept, report, described(model))
 
 
 def _masked(model: nn.Module, masks: Mapping[str, Tensor]) -> nn.Module:
