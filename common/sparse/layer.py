@@ -125,7 +125,7 @@ class Layer:
         )
         if bare and norm is None and found is not None:
             return Stage(found), x.data_ptr()
-        memory = where.pool.stage(channels * wanted.phases, wanted.plane)
+        memory = where.pool.stage((wanted, rows, cols), channels * wanted.phases * wanted.plane.size // 4)
         if (norm is not None or wanted.double) and images > 1 and found is not None:
             kernel = self.normalise(norm or Norm.nothing(channels), found, wanted.plane, where, double=wanted.double)
             kernel.run(x.data_ptr(), memory.data_ptr(), where.team)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 import torch
 from torch import Tensor
 
@@ -24,8 +26,11 @@ def over(floats: Tensor, images: int, channels: int, plane: Plane, start: int = 
     return floats.as_strided(size, plane.strides, floats.storage_offset() + start + plane.origin // 4)
 
 
+_WASTE = 4  # how many times the wanted size a free piece may have
+
+
 class Pool:
-    """Float32 memory by size, on boundaries of 64 bytes, with a ledger of who still reads it.
+    """Float32 memory, on boundaries of 64 bytes, with a ledger of who still reads it.
 
     >>> pool = Pool()
     >>> first = pool.take(8)
@@ -40,15 +45,21 @@ class Pool:
     """
 
     def __init__(self) -> None:
-        self._free: dict[int, list[Tensor]] = {}
-        self._stages: dict[tuple[int, Plane], Tensor] = {}
+        self._free: list[Tensor] = []
+        self._whole: dict[int, Tensor] = {}
+        self._stages: dict[Hashable, Tensor] = {}
         self._owned: dict[str, Tensor] = {}
         self._claims: dict[int, int] = {}
 
     def take(self, floats: int) -> Tensor:
-        """Memory of so many floats, with whatever it held."""
-        free = self._free.get(floats)
-        return free.pop() if free else torch.from_numpy(buffer(floats))
+        """Memory of so many floats, with whatever it held: the smallest free piece of up to twice the size."""
+        fits = [index for index, piece in enumerate(self._free) if floats <= piece.numel() <= _WASTE * floats]
+        if fits:
+            piece = self._free.pop(min(fits, key=lambda index: self._free[index].numel()))
+        else:
+            piece = torch.from_numpy(buffer(floats))
+        self._whole[piece.data_ptr()] = piece
+        return piece[:floats]
 
     def own(self, name: str, floats: Tensor) -> None:
         """Keep memory until this name, and every other that owns it, is released."""
@@ -68,16 +79,21 @@ class Pool:
             self._claims[floats.data_ptr()] -= 1
             if not self._claims[floats.data_ptr()]:
                 del self._claims[floats.data_ptr()]
-                self._free.setdefault(floats.numel(), []).append(floats)
+                self._free.append(self._whole.pop(floats.data_ptr()))
 
     def release_all(self) -> None:
         """No name is read any more."""
         for name in list(self._owned):
             self.release(name)
 
-    def stage(self, channels: int, plane: Plane) -> Tensor:
-        """Memory that is the same at every call, with a margin that stays zero as long as nobody writes to it."""
-        found = self._stages.get((channels, plane))
-        if found is None:
-            found = self._stages[channels, plane] = torch.from_numpy(buffer(channels * plane.size // 4))
-        return found
+    def stage(self, use: Hashable, floats: int) -> Tensor:
+        """Memory that starts as zeros and stays with its use, at least so many floats.
+
+        Args:
+            use: who writes where in it; what one use never writes to stays zero.
+            floats: how many are wanted now; memory of a smaller call is not copied.
+        """
+        found = self._stages.get(use)
+        if found is None or found.numel() < floats:
+            found = self._stages[use] = torch.from_numpy(buffer(floats))
+        return found[:floats]

@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
-from common.sparse.layer import Layer, Norm, Where, plane_of
+from common.sparse.convert import convert
+from common.sparse.layer import Layer, Where, plane_of
 from common.sparse.layout import Plane
 from common.sparse.machine import Machine, host
 from common.sparse.memory import over
+from common.sparse.norm import Norm
 from common.sparse.team import Team
 from common.sparse.weights import Kept
 
@@ -122,3 +124,21 @@ def test_planes_are_recognised_and_other_layouts_are_not() -> None:
     assert plane_of(torch.zeros(16, 3, 8, 8)) is None
     assert plane_of(torch.zeros(1, 3, 8, 8)) == Plane(8, 8, 1, spacing=256)
     assert plane_of(torch.zeros(1, 3, 8, 8).transpose(2, 3)) is None
+
+
+@torch.no_grad()
+def test_layers_of_one_network_do_not_write_into_each_others_margins() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(2, 3, 3, stride=2, padding=1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.cat([self.conv(x).flatten(1), self.conv(x[..., :-1]).flatten(1)], 1)
+
+    torch.manual_seed(0)
+    model = Twice().eval()
+    sparse = convert(model, None, (torch.zeros(2, 2, 6, 8),), backend="sparse")
+    for batch in (1, 16, 1):
+        x = torch.randn(batch, 2, 6, 8)
+        torch.testing.assert_close(sparse(x), model(x), atol=1e-5, rtol=1e-5)

@@ -185,6 +185,7 @@ def test_a_profile_knows_layers_and_kinds() -> None:
     kinds = {cost.weight: cost.kind for cost in profile(sparse, inputs(16), repeats=1) if cost.weight}
     assert kinds == {
         "first.weight": "convolution 3x3", "down.weight": "convolution 3x3", "same.weight": "convolution 2x3",
-        "up.weight": "transposed convolution 4x4", "grouped.weight": "convolution 3x3", "tokens.weight": "linear", "time.weight": "linear",
+        "up.weight": "transposed convolution 4x4", "grouped.weight": "convolution 3x3", "tokens.weight": "linear",
+        "time.weight": "linear",
     }  # fmt: skip
     assert sum(shares(profile(sparse, inputs(16), repeats=1)).values()) == pytest.approx(1.0)
