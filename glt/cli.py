@@ -1,4 +1,4 @@
-"""The command `glt`: find, eval, data, doctor."""
+"""The command `glt`: find, eval, infer, speed, data, doctor."""
 
 from __future__ import annotations
 
@@ -22,6 +22,20 @@ COMMANDS = (
         "Retrain a ticket from its rewound weights, beside dense, random and re-initialised controls.",
         "glt.config:Eval",
         "glt.evaluate:run",
+        "ticket",
+    ),
+    Command(
+        "infer",
+        "Predict every node's label with a ticket's network.",
+        "glt.config:Infer",
+        "glt.predict:run",
+        "ticket",
+    ),
+    Command(
+        "speed",
+        "Time full-graph inference of a ticket beside the dense network and torch-geometric.",
+        "glt.config:Speed",
+        "glt.speed:run",
         "ticket",
     ),
     Command(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
-__all__ = ["UGS", "Doctor", "Eval", "Find", "Inspect", "Network", "Training", "preset"]
+__all__ = ["UGS", "Doctor", "Eval", "Find", "Infer", "Inspect", "Network", "Speed", "Training", "preset"]
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Find:
     """Find a graph lottery ticket, check it against its controls, save it and write a report."""
 
     dataset: str = "digits"
-    """digits (embedded), cora, citeseer, pubmed, or the path of an .npz."""
+    """digits or photo-grid (embedded), cora, citeseer, pubmed, rmat-SCALE, sbm-NODES, or the path of an .npz."""
     method: str = "ugs"
     """Search method: ugs or random."""
     model: str = "gcn"
@@ -111,6 +111,60 @@ class Eval:
     """Where the ticket's data are, if no longer where it was found on them; they must be the same."""
     seeds: int = 3
     """Trainings a row; they differ in dropout and, for the controls, in the drawn masks and weights."""
+    data_root: str | None = None
+    """Folder of data sets, before GLT_DATA and the cache."""
+    json: bool = False
+    """Print one JSON object on standard output."""
+    quiet: bool = False
+    """No progress lines."""
+
+
+@dataclass(frozen=True)
+class Infer:
+    """Predict every node's label with a ticket's network, as trained."""
+
+    ticket: str = ""
+    """Folder of the ticket (ticket.json and ticket.safetensors)."""
+    dataset: str | None = None
+    """Where the ticket's graph is, if no longer where it was found on it; features may be others."""
+    backend: Literal["auto", "scipy", "torch", "numba"] = "auto"
+    """What computes the sparse products; auto lets the clock choose."""
+    threads: int = 1
+    """Threads."""
+    out: str | None = None
+    """File (.npz) for the predicted labels, `prediction`."""
+    data_root: str | None = None
+    """Folder of data sets, before GLT_DATA and the cache."""
+    json: bool = False
+    """Print one JSON object on standard output."""
+    quiet: bool = False
+    """No progress lines."""
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Time full-graph inference of a ticket beside the dense network."""
+
+    ticket: str | None = None
+    """Folder of a ticket; random masks of the given densities without one."""
+    dataset: str | None = None
+    """The graph; the ticket's own if not given, photo-grid without a ticket."""
+    edges_density: float = 0.5
+    """Share of edges to keep, when there is no ticket."""
+    weights_density: float = 0.1
+    """Share of weights to keep, when there is no ticket."""
+    network: Network = field(default_factory=lambda: Network(hidden=256, depth=3))
+    """The network, when there is no ticket."""
+    backend: Literal["auto", "scipy", "torch", "numba"] = "auto"
+    """What computes the sparse products of dense-csr and ticket; auto lets the clock choose for each."""
+    threads: int = 1
+    """Threads, of every engine."""
+    repeats: int = 5
+    """Rounds in which all engines take turns."""
+    pyg: bool = True
+    """Also time torch-geometric, which holds a message an edge: edges x width numbers at once."""
+    seed: int = 0
+    """Of weights and masks."""
     data_root: str | None = None
     """Folder of data sets, before GLT_DATA and the cache."""
     json: bool = False

@@ -127,8 +127,10 @@ def canonical(dataset: str) -> str:
     >>> canonical("CORA"), canonical("my.npz") == canonical("./my.npz")
     ('cora', True)
     """
+    from glt.generators import is_generated
+
     key = dataset.lower()
-    if key == "digits" or key in PLANETOID:
+    if key == "digits" or key in PLANETOID or is_generated(key):
         return key
     return str(Path(dataset).expanduser().resolve()) if key.endswith(".npz") else dataset
 
@@ -137,7 +139,8 @@ def load(dataset: str = "digits", root: str | Path | None = None) -> Graph:
     """A graph by name or path.
 
     Args:
-        dataset: `digits`, `cora`, `citeseer`, `pubmed` (any case), or a path to an `.npz` (see `from_npz`).
+        dataset: `digits`, `cora`, `citeseer`, `pubmed`, `photo-grid`, `rmat-SCALE` or `sbm-NODES` (any case; see
+            `glt.generators`), or a path to an `.npz` (see `from_npz`).
         root: folder with `planetoid/Cora/raw/ind.cora.*` or `Cora/raw/...`; before `$GLT_DATA` and the cache.
 
     Raises:
@@ -149,15 +152,19 @@ def load(dataset: str = "digits", root: str | Path | None = None) -> Graph:
     >>> tuple(graph.x.shape), graph.classes
     ((1797, 64), 10)
     """
+    from glt.generators import NAMES, generated, is_generated
+
     key = dataset.lower()
     if key == "digits":
         return digits()
+    if is_generated(key):
+        return generated(key)
     if key in PLANETOID:
         return from_pyg(read(PLANETOID[key], root), PLANETOID[key])
     if key.endswith(".npz"):
         return from_npz(dataset)
     raise UsageError(
-        f"unknown data set {dataset!r}.{did_you_mean(key, ['digits', *PLANETOID])} An .npz path works too."
+        f"unknown data set {dataset!r}.{did_you_mean(key, ['digits', *PLANETOID, *NAMES])} An .npz path works too."
     )
 
 

@@ -1,0 +1,196 @@
+r"""Full-graph inference: a trained GCN and its ticket as the quickest chain of sparse and dense products.
+
+Layer by layer over all nodes: pruned edges are dropped, $D^{-1/2}(A+I)D^{-1/2}$ is folded into the values of one CSR
+matrix with int32 indices, dead units are removed, and every stage runs on the back-end that was quickest on it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from common.runs.errors import UsageError
+from common.ticket import Ticket
+from glt._infer_backends import Engine, Scratch, check_backend, engines, quickest
+from glt._infer_plan import live_units, stages
+from glt.convs import GCNConv
+from glt.edges import Edges
+from glt.features import Features
+from glt.models import GCN, GraphModel
+
+__all__ = ["Inference", "propagation", "torch_threads"]
+
+
+class Inference:
+    r"""A network and its graph, prepared to be asked for the logits of all nodes.
+
+    The first call times the back-ends on the very products and keeps the quickest of each stage; equal to the model in
+    eval mode to 1e-4. Later changes of the model go unnoticed.
+
+    Shapes:
+        - input: features (N, F), float32, or `Features` where many are zero
+        - output: logits (N, classes)
+
+    Args:
+        model: a GCN joined to its graph, float32.
+        ticket: a ticket or masks, under which the model's present weights are taken; None for the zeros already there.
+        backend: of the sparse products: `scipy`, `torch` or `numba`; `auto` lets the clock choose.
+        threads: how many; torch's present number if not given.
+
+    Attributes:
+        nonzeros: of the propagation matrix, self-loops included.
+        units: live units at the input and after every layer.
+        choices: what each stage runs on, in order, once it was called.
+
+    Raises:
+        TicketError: the ticket belongs to another model.
+        TypeError: the network is no GCN.
+        UsageError: an unknown backend or one that is not installed, or fewer than one thread.
+        ValueError: a mask without a parameter, or of another shape.
+
+    >>> from glt.data import load
+    >>> graph = load("digits")
+    >>> model = GraphModel(GCN(64, 8, 10), Edges(graph.edge_index, 1797)).eval()
+    >>> infer = Inference(model, {"net.convs.0.lin.weight": torch.arange(64) % 8 == torch.arange(8)[:, None]})
+    >>> infer(graph.x).shape
+    torch.Size([1797, 10])
+    """
+
+    def __init__(
+        self,
+        model: GraphModel,
+        ticket: Ticket | Mapping[str, Tensor] | None = None,
+        *,
+        backend: str = "auto",
+        threads: int | None = None,
+    ) -> None:
+        check_backend(backend)
+        self.threads = torch.get_num_threads() if threads is None else threads
+        if self.threads < 1:
+            raise UsageError(f"threads must be at least 1; found {threads}")
+        if not isinstance(model.net, GCN):
+            raise TypeError(
+                f"found the network {type(model.net).__name__}; expected a GCN, which inference is made for"
+            )
+        named = _masked(model, ticket)
+        convs = [conv for conv in model.net.convs if isinstance(conv, GCNConv)]
+        self._matrix = propagation(model.edges, named["edges.weight"], convs[0].degree)
+        weights = [named[f"net.convs.{number}.lin.weight"] for number in range(len(convs))]
+        biases = [named.get(f"net.convs.{number}.bias") for number in range(len(convs))]
+        live = live_units(weights, biases)
+        self.nodes, self.features = model.edges.num_nodes, weights[0].size(1)
+        self.nonzeros, self.units = int(self._matrix.nnz), [units.numel() for units in live]
+        narrow = 2 * self.units[0] <= self.features
+        self._inputs = live[0] if narrow else torch.arange(self.features)
+        self._first = weights[0][live[1]]
+        self._biases = [None if b is None else b[units].contiguous() for b, units in zip(biases, live[1:], strict=True)]
+        spans = [self._inputs, *live[1:]]
+        self._weights = [w[o][:, i].contiguous() for w, i, o in zip(weights, spans, spans[1:], strict=False)]
+        self.choices: list[str] = []
+        self._backend, self._scratch, self._lock = backend, Scratch(), threading.Lock()
+        self._ready: dict[bool, list[tuple[str, Engine]]] = {}
+
+    @torch.no_grad()
+    def __call__(self, x: Tensor | Features) -> Tensor:
+        """Logits of every node.
+
+        Raises:
+            ValueError: the features are not (N, F) float32 on the CPU.
+        """
+        dense = x.x if isinstance(x, Features) else x
+        wanted = (self.nodes, self.features)
+        if tuple(dense.shape) != wanted or dense.dtype != torch.float32 or dense.device.type != "cpu":
+            raise ValueError(
+                f"features must be {wanted} float32 on the CPU; found {tuple(dense.shape)} {dense.dtype} on "
+                f"{dense.device}"
+            )
+        with self._lock, torch_threads(self.threads):
+            if isinstance(x, Features) and x.is_sparse:
+                return self._run(x.linear(self._first), multiplied=True)
+            if self._inputs.numel() < self.features:
+                dense = dense[:, self._inputs]
+            return self._run(dense.detach().contiguous(), multiplied=False)
+
+    def _run(self, x: Tensor, *, multiplied: bool) -> Tensor:
+        if multiplied not in self._ready:
+            x = self._calibrated(x, multiplied=multiplied)
+        else:
+            for _, engine in self._ready[multiplied]:
+                x = engine(x, self._scratch)
+        self.choices = [name for name, _ in self._ready[multiplied]]
+        return x.clone()  # the scratch memory is written again by the next call
+
+    def _calibrated(self, x: Tensor, *, multiplied: bool) -> Tensor:
+        ready: list[tuple[str, Engine]] = []
+        for stage in stages(self._weights, self._biases, multiplied=multiplied):
+            candidates = engines(stage, self._matrix, self._backend, self.threads)
+            name, x = quickest(candidates, x, self._scratch)
+            ready.append((name, candidates[name]))
+        self._ready[multiplied] = ready
+        return x
+
+
+def propagation(edges: Edges, weight: Tensor, degree: str = "in") -> Any:
+    r"""$D^{-1/2}(A+I)D^{-1/2}$ of the live edges as a scipy CSR matrix: float32, int32 indices, sorted.
+
+    Args:
+        edges: the graph.
+        weight: (E,) of its edges; zero is absent.
+        degree: see `Adjacency.normalised`.
+
+    Raises:
+        ValueError: there are more edges than int32 can number.
+
+    >>> propagation(Edges(torch.tensor([[0, 1], [1, 0]]), 2), torch.ones(2)).toarray().round(2).tolist()
+    [[0.5, 0.5], [0.5, 0.5]]
+    """
+    from scipy.sparse import csr_matrix
+
+    values = (weight + weight[edges.reverse]) / 2 if edges.symmetric else weight
+    alive = values != 0
+    source, target = edges.edge_index[:, alive].cpu().numpy()
+    loops, nodes = np.arange(edges.num_nodes), edges.num_nodes
+    if len(source) + nodes > np.iinfo(np.int32).max:
+        raise ValueError(f"found {len(source) + nodes} edges with self-loops; expected fewer than 2^31")
+    places = np.concatenate([target, loops]), np.concatenate([source, loops])
+    entries = np.concatenate([values[alive].cpu().numpy(), np.ones(nodes, np.float32)])
+    matrix = csr_matrix((entries, places), shape=(nodes, nodes), dtype=np.float32)
+    matrix.sort_indices()
+    sums = np.asarray(matrix.sum(axis=1 if degree == "in" else 0)).ravel()
+    scale = (1 / np.sqrt(sums)).astype(np.float32)
+    matrix.data *= scale[matrix.indices] * np.repeat(scale, np.diff(matrix.indptr))
+    return matrix
+
+
+def _masked(model: GraphModel, ticket: Ticket | Mapping[str, Tensor] | None) -> dict[str, Tensor]:
+    """The model's parameters under the masks, on the CPU."""
+    if isinstance(ticket, Ticket):
+        ticket.verify(model, model.edges.fingerprint() if ticket.graph is not None else None)
+    masks = ticket.masks if isinstance(ticket, Ticket) else dict(ticket or {})
+    named = {name: tensor.detach().cpu().float() for name, tensor in model.named_parameters()}
+    for name, mask in masks.items():
+        if name not in named or named[name].shape != mask.shape:
+            expected = tuple(named[name].shape) if name in named else "no such parameter"
+            raise ValueError(f"found a mask of shape {tuple(mask.shape)} for {name!r}; expected {expected}")
+        named[name] = named[name] * mask.cpu()
+    return named
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """While it lasts, torch computes on so many threads."""
+    before = torch.get_num_threads()
+    if count == before:
+        yield
+        return
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
