@@ -28,11 +28,11 @@ def _compiled(function: Callable[..., None]) -> Any:
         return numba.njit(**options)(function)
 
 
-@_compiled
-def _row(matrix: Any, x: Any, node: int, out: Any) -> None:
+@numba.njit(inline="always")
+def _add(matrix: Any, x: Any, line: int, out: Any, width: int) -> None:
+    """Add one line of a CSR matrix times x to `out`, four entries at a time."""
     pointers, columns, values = matrix
-    out[:] = 0
-    at, end, width = pointers[node], pointers[node + 1], x.shape[1]
+    at, end = pointers[line], pointers[line + 1]
     while at + 4 <= end:
         a, b, c, d = values[at], values[at + 1], values[at + 2], values[at + 3]
         p, q, r, s = x[columns[at]], x[columns[at + 1]], x[columns[at + 2]], x[columns[at + 3]]
@@ -44,6 +44,12 @@ def _row(matrix: Any, x: Any, node: int, out: Any) -> None:
         for k in range(width):
             out[k] += a * p[k]
         at += 1
+
+
+@_compiled
+def _row(matrix: Any, x: Any, node: int, out: Any) -> None:
+    out[:] = 0
+    _add(matrix, x, node, out, x.shape[1])
 
 
 @_compiled
@@ -71,18 +77,7 @@ def _multiply(weight: Any, x: Any, y: Any) -> None:
         out, start = y[unit], bias[unit]
         for k in range(BLOCK):
             out[k] = start
-        at, end = pointers[unit], pointers[unit + 1]
-        while at + 4 <= end:
-            a, b, c, d = values[at], values[at + 1], values[at + 2], values[at + 3]
-            p, q, r, s = x[columns[at]], x[columns[at + 1]], x[columns[at + 2]], x[columns[at + 3]]
-            for k in range(BLOCK):
-                out[k] += a * p[k] + b * q[k] + c * r[k] + d * s[k]
-            at += 4
-        while at < end:
-            a, p = values[at], x[columns[at]]
-            for k in range(BLOCK):
-                out[k] += a * p[k]
-            at += 1
+        _add((pointers, columns, values), x, unit, out, BLOCK)
         if relu:
             for k in range(BLOCK):
                 out[k] = max(out[k], np.float32(0))
