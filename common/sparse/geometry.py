@@ -61,6 +61,7 @@ class Stage:
         images, channels, rows, cols = x.shape
         staged = over(floats, images, channels * self.phases, self.plane)
         if self.phases > 1:
+            x = x.repeat_interleave(2, 2).repeat_interleave(2, 3) if self.double else x
             for phase in range(self.phases):
                 first = (phase - self.left) % self.phases
                 start = (first + self.left) // self.phases
@@ -117,7 +118,9 @@ def stage(options: Mapping[str, Any], kernel: tuple[int, int], rows: int, cols: 
     rows, cols = (2 * rows, 2 * cols) if double else (rows, cols)
     if images == 1 and across > 1:
         wide = -(-(cols + padding[2] + padding[3]) // across)
-        return Stage(Plane(rows, wide, 1, (padding[0], padding[1], 0, 0)), phases=across, left=padding[2])
+        return Stage(
+            Plane(rows, wide, 1, (padding[0], padding[1], 0, 0)), phases=across, left=padding[2], double=double
+        )
     return Stage(Plane(rows, cols, images, tuple(padding)), double=double)
 
 

@@ -47,7 +47,8 @@ class Norm(NamedTuple):
             scale, shift = (value.view(-1, *[1] * (x.dim() - 2)) for value in (self.scale, self.shift))
             y = x * scale + shift
         else:
-            y = functional.group_norm(x, self.groups, self.scale, self.shift, self.epsilon)
+            # not functional.group_norm, which refuses a group of one value, as a single image may have
+            y = torch.group_norm(x, self.groups, self.scale, self.shift, self.epsilon)
         if self.silu:
             return functional.silu(y)
         if self.slope is None:

@@ -6,7 +6,8 @@ activation is nothing, ReLU with any slope below zero, or $\mathrm{silu}(v) = v 
 a margin, which is left alone, and every pixel may be written twice in both directions: the next convolution's padding
 and doubling cost nothing.
 
-Sums run over rows first and then over rows' sums, of values shifted by the group's first, so that float32 suffices.
+Sums run over rows first and then over rows' sums: of distances from the group's first value, which give
+a mean, then of distances from that mean and their squares, so that float32 suffices even if the first lies far off.
 """
 
 from __future__ import annotations
@@ -106,23 +107,32 @@ def _row(e: Emitter, base: Any, channel: Any, row: Any, plane: Any, pitch: Any) 
 
 def _moments(e: Emitter, call: _Call, begin: Any, end: Any) -> tuple[Any, Any]:
     """Mean and standard deviation (with epsilon) of every image in a group of channels."""
-    origin = e.load(e.at(call.x, e.mul(begin, call.plane_in)), align=_ALIGN)
-    total, squares = e.variable(e.splat(0.0)), e.variable(e.splat(0.0))
-    with e.loop(begin, end) as channel, e.loop(0, call.rows) as row:
-        source = _row(e, call.x, channel, row, call.plane_in, call.pitch_in)
-        of_row, squares_of_row = e.variable(e.splat(0.0)), e.variable(e.splat(0.0))
-        with e.loop(0, call.cols) as col:
-            away = e.build.fsub(e.load(e.at(source, e.mul(col, _ALIGN)), align=_ALIGN), origin)
-            e.set(of_row, e.build.fadd(e.get(of_row), away))
-            e.set(squares_of_row, e.fma(away, away, e.get(squares_of_row)))
-        e.set(total, e.build.fadd(e.get(total), e.get(of_row)))
-        e.set(squares, e.build.fadd(e.get(squares), e.get(squares_of_row)))
+    first = e.load(e.at(call.x, e.mul(begin, call.plane_in)), align=_ALIGN)
     inverse = e.splat(call.inverse)
-    away = e.build.fmul(e.get(total), inverse)
-    variance = e.build.fsub(e.build.fmul(e.get(squares), inverse), e.build.fmul(away, away))
+    total, _ = _sums(e, call, (begin, end), first, squares=False)
+    near = e.fma(total, inverse, first)
+    total, squares = _sums(e, call, (begin, end), near, squares=True)
+    away = e.build.fmul(total, inverse)
+    variance = e.fma(e.build.fneg(away), away, e.build.fmul(squares, inverse))
     negative = e.build.fcmp_ordered("<", variance, e.splat(0.0))
     variance = e.build.select(negative, e.splat(0.0), variance)
-    return e.build.fadd(origin, away), e.intrinsic("sqrt", e.build.fadd(variance, e.splat(call.epsilon)))
+    return e.build.fadd(near, away), e.intrinsic("sqrt", e.build.fadd(variance, e.splat(call.epsilon)))
+
+
+def _sums(e: Emitter, call: _Call, channels: tuple[Any, Any], origin: Any, *, squares: bool) -> list[Any]:
+    """The sums of a group's distances from an origin and, if wanted, of their squares."""
+    totals = [e.variable(e.splat(0.0)) for _ in range(2)]
+    with e.loop(*channels) as channel, e.loop(0, call.rows) as row:
+        source = _row(e, call.x, channel, row, call.plane_in, call.pitch_in)
+        of_row = [e.variable(e.splat(0.0)) for _ in totals]
+        with e.loop(0, call.cols) as col:
+            away = e.build.fsub(e.load(e.at(source, e.mul(col, _ALIGN)), align=_ALIGN), origin)
+            e.set(of_row[0], e.build.fadd(e.get(of_row[0]), away))
+            if squares:
+                e.set(of_row[1], e.fma(away, away, e.get(of_row[1])))
+        for total, part in zip(totals, of_row, strict=True):
+            e.set(total, e.build.fadd(e.get(total), e.get(part)))
+    return [e.get(total) for total in totals]
 
 
 _LOG2E = 1.4426950408889634

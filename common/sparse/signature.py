@@ -51,7 +51,7 @@ class Signature:
             )
         mode = model.training
         with torch.no_grad():
-            result = model.eval()(*(tensor[:1] if tensor.dim() else tensor for tensor in tensors.values()))
+            result = model.eval()(*(tensor[:2] if tensor.dim() else tensor for tensor in tensors.values()))
         model.train(mode)
         names, batched = tuple(tensors), tuple(bool(tensor.dim()) for tensor in tensors.values())
         if isinstance(result, Tensor):

@@ -70,3 +70,19 @@ def test_nan_and_infinity_pass_a_folded_activation() -> None:
     expected = model(x.where(torch.tensor([True, False]).view(1, 2, 1, 1), 0.0))  # what was pruned is not read
     torch.testing.assert_close(sparse(x), expected, equal_nan=True)
     assert int(expected.isnan().sum()) == 4  # with its mirror images
+
+
+@torch.no_grad()
+def test_groups_of_one_value_and_single_images() -> None:
+    model = nn.Sequential(nn.Conv2d(2, 2, 1), nn.GroupNorm(2, 2), nn.SiLU(), nn.Conv2d(2, 2, 1)).eval()
+    x = torch.randn(3, 2, 1, 1)
+    torch.testing.assert_close(convert(model, None, (x,), backend="sparse")(x), model(x))
+
+
+@torch.no_grad()
+def test_a_first_value_far_from_the_rest_does_not_spoil_the_variance() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 4, 1), nn.GroupNorm(1, 4), nn.Conv2d(4, 1, 1)).eval()
+    sparse = convert(model, None, (torch.ones(2, 1, 32, 32),), backend="sparse")
+    x = torch.randn(16, 1, 32, 32)
+    x[:, :, 0, 0] = 100.0
+    torch.testing.assert_close(sparse(x), model(x), atol=2e-5, rtol=1e-5)
