@@ -77,7 +77,8 @@ class Normalise:
         self._groups = norm.groups
         channels = len(self._scale) // norm.groups
         self._numbers = (channels, inputs.rows, inputs.cols, inputs.size, inputs.pitch, outputs.size, outputs.pitch)
-        self._floats = (norm.epsilon, 1 / (channels * inputs.rows * inputs.cols))
+        row_of_all = channels * inputs.cols
+        self._floats = (norm.epsilon, 1 / (row_of_all * inputs.rows), 1 / row_of_all)
         self._start = outputs.origin
         self._code = compiled(text(Kind(norm.silu, norm.slope, norm.fixed, double)), NAME, machine)
 

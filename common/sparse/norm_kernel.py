@@ -6,8 +6,8 @@ activation is nothing, ReLU with any slope below zero, or $\mathrm{silu}(v) = v 
 a margin, which is left alone, and every pixel may be written twice in both directions: the next convolution's padding
 and doubling cost nothing.
 
-Sums run over rows first and then over rows' sums: of distances from the group's first value, which give
-a mean, then of distances from that mean and their squares, so that float32 suffices even if the first lies far off.
+Sums run over rows first and then over rows' sums, of distances from the mean of every channel's middle row, so that
+float32 suffices even if single values lie far off.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from common.sparse.layout import IMAGES
 __all__ = ["KINDS", "NAME", "Kind", "text"]
 
 NAME = "normalise"
-KINDS = ("ptr",) * 4 + ("i64",) * 9 + ("float",) * 2
+KINDS = ("ptr",) * 4 + ("i64",) * 9 + ("float",) * 3
 _ALIGN = IMAGES * 4
 
 
@@ -58,6 +58,7 @@ class _Call(NamedTuple):
     pitch_out: Any
     epsilon: Any
     inverse: Any  # one over the values of a group and image
+    inverse_row: Any  # the same of one row a channel
 
 
 def text(kind: Kind) -> str:
@@ -107,11 +108,12 @@ def _row(e: Emitter, base: Any, channel: Any, row: Any, plane: Any, pitch: Any) 
 
 def _moments(e: Emitter, call: _Call, begin: Any, end: Any) -> tuple[Any, Any]:
     """Mean and standard deviation (with epsilon) of every image in a group of channels."""
+    middle = e.build.lshr(call.rows, e.number(1))
     first = e.load(e.at(call.x, e.mul(begin, call.plane_in)), align=_ALIGN)
+    total, _ = _sums(e, call, (begin, end), (middle, e.add(middle, 1)), first, squares=False)
+    near = e.fma(total, e.splat(call.inverse_row), first)
     inverse = e.splat(call.inverse)
-    total, _ = _sums(e, call, (begin, end), first, squares=False)
-    near = e.fma(total, inverse, first)
-    total, squares = _sums(e, call, (begin, end), near, squares=True)
+    total, squares = _sums(e, call, (begin, end), (0, call.rows), near, squares=True)
     away = e.build.fmul(total, inverse)
     variance = e.fma(e.build.fneg(away), away, e.build.fmul(squares, inverse))
     negative = e.build.fcmp_ordered("<", variance, e.splat(0.0))
@@ -119,10 +121,12 @@ def _moments(e: Emitter, call: _Call, begin: Any, end: Any) -> tuple[Any, Any]:
     return e.build.fadd(near, away), e.intrinsic("sqrt", e.build.fadd(variance, e.splat(call.epsilon)))
 
 
-def _sums(e: Emitter, call: _Call, channels: tuple[Any, Any], origin: Any, *, squares: bool) -> list[Any]:
-    """The sums of a group's distances from an origin and, if wanted, of their squares."""
+def _sums(
+    e: Emitter, call: _Call, channels: tuple[Any, Any], rows: tuple[Any, Any], origin: Any, *, squares: bool
+) -> list[Any]:
+    """The sums of distances from an origin in some channels' rows and, if wanted, of their squares."""
     totals = [e.variable(e.splat(0.0)) for _ in range(2)]
-    with e.loop(*channels) as channel, e.loop(0, call.rows) as row:
+    with e.loop(*channels) as channel, e.loop(*rows) as row:
         source = _row(e, call.x, channel, row, call.plane_in, call.pitch_in)
         of_row = [e.variable(e.splat(0.0)) for _ in totals]
         with e.loop(0, call.cols) as col:
