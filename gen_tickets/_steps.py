@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from common.masks import closest, prunable
-from gen_tickets.errors import DivergedError as DivergedError
+from common.runs.errors import DivergedError
 
-__all__ = ["Batches", "DivergedError", "Measure", "Session", "Trainer", "adam", "forked", "step_seed", "within"]
+__all__ = ["Batches", "Measure", "Session", "Trainer", "adam", "forked", "step_seed", "within"]
 
 Measure = Callable[[nn.Module], Mapping[str, float]]
 _State = dict[str, Tensor]

@@ -28,12 +28,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from gen_tickets._steps import DivergedError as DivergedError
 from gen_tickets._steps import Measure, Session, Trainer
 from gen_tickets.denoising import Denoising
 from gen_tickets.ema import average
 
-__all__ = ["DDPM", "DivergedError", "Settings", "averaged", "trainer"]
+__all__ = ["DDPM", "Settings", "averaged", "trainer"]
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,6 @@ import torch
 from torch import Tensor, nn
 
 from gen_tickets._steps import Batches, Measure, Session, Trainer, adam
-from gen_tickets._steps import DivergedError as DivergedError
 from gen_tickets._steps import within as within
 from gen_tickets.gan_losses import (
     HINGE,
@@ -40,7 +39,7 @@ from gen_tickets.gan_losses import (
 )
 from gen_tickets.gan_models import GAN
 
-__all__ = ["DCGAN", "SNGAN", "WGAN", "WGAN_CLIPPED", "DivergedError", "Settings", "averaged", "trainer", "within"]
+__all__ = ["DCGAN", "SNGAN", "WGAN", "WGAN_CLIPPED", "Settings", "averaged", "trainer", "within"]
 
 
 @dataclass(frozen=True)

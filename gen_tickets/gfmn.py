@@ -26,12 +26,11 @@ from common.masks import Masks
 from common.rewind import snapshot
 from common.ticket import Ticket
 from gen_tickets._popup import Pool, chosen, frozen, gateable
-from gen_tickets._steps import DivergedError as DivergedError
 from gen_tickets._steps import Measure, Session, Trainer, adam
 from gen_tickets.moments import Extractor, Moments, features, gaps, latent_length, moments
 
 __all__ = [
-    "DivergedError", "Extractor", "Moments", "Settings", "gaps", "moments", "strong_ticket", "strong_trainer",
+    "Extractor", "Moments", "Settings", "gaps", "moments", "strong_ticket", "strong_trainer",
     "trainer",
 ]  # fmt: skip
 

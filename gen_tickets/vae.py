@@ -22,11 +22,10 @@ import torch
 from torch import Tensor, nn
 
 from gen_tickets._steps import Batches, Measure, Session, Trainer, adam, forked, step_seed
-from gen_tickets._steps import DivergedError as DivergedError
 from gen_tickets._steps import within as within
 from gen_tickets.vae_models import Reconstruction
 
-__all__ = ["DivergedError", "Settings", "divergence", "evaluate", "objective", "trainer", "within"]
+__all__ = ["Settings", "divergence", "evaluate", "objective", "trainer", "within"]
 
 
 @dataclass(frozen=True)

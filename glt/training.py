@@ -9,14 +9,11 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from common.runs.errors import DivergedError
 from glt.config import Training
 from glt.tasks import NodeClassification
 
-__all__ = ["DivergedError", "adam", "seeded", "trainer"]
-
-
-class DivergedError(ArithmeticError):
-    """A loss or an output is not finite, so that there is nothing to choose from."""
+__all__ = ["adam", "seeded", "trainer"]
 
 
 @contextmanager

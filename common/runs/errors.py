@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["BelowRequired", "ConfigChanged", "MissingData", "RunFolderError", "UsageError"]
+__all__ = ["BelowRequired", "ConfigChanged", "DivergedError", "MissingData", "RunFolderError", "UsageError"]
 
 
 class UsageError(ValueError):
@@ -22,6 +22,10 @@ class MissingData(Exception):
 
 class RunFolderError(OSError):
     """A run folder cannot be used: not writable, not a run folder, or in use by another process (exit code 1)."""
+
+
+class DivergedError(ArithmeticError):
+    """A loss, a gradient or an output is not finite, so that training cannot go on (exit code 1)."""
 
 
 class BelowRequired(Exception):

@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from gen_tickets.ddpm import DivergedError, Settings, averaged, trainer
+from common.runs.errors import DivergedError
+from gen_tickets.ddpm import Settings, averaged, trainer
 from gen_tickets.ddpm_tickets import by_depth_rounds
 from gen_tickets.denoising import Denoising
 from gen_tickets.ema import average

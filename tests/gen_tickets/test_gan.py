@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from common.apply import masked
 from common.masks import Masks
 from common.rewind import Rewind, snapshot
+from common.runs.errors import DivergedError
 from common.search import tickets
-from gen_tickets.gan import DCGAN, SNGAN, WGAN, WGAN_CLIPPED, DivergedError, Settings, averaged, trainer, within
+from gen_tickets.gan import DCGAN, SNGAN, WGAN, WGAN_CLIPPED, Settings, averaged, trainer, within
 from gen_tickets.gan_losses import distillation
 from gen_tickets.gan_models import GAN
 from gen_tickets.models import build

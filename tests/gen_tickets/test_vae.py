@@ -13,10 +13,11 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 from common.rewind import Rewind, snapshot
+from common.runs.errors import DivergedError
 from common.search import tickets
 from common.ticket import Ticket
 from gen_tickets.models import build
-from gen_tickets.vae import DivergedError, Settings, divergence, evaluate, objective, trainer, within
+from gen_tickets.vae import Settings, divergence, evaluate, objective, trainer, within
 from gen_tickets.vae_models import Reconstruction
 
 DIGITS = torch.tensor(load_digits().images, dtype=torch.float32)[:, None] / 8 - 1

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from common.masks import Masks, prunable
+from common.runs.errors import DivergedError
 from common.ticket import Ticket
 from glt.config import Find, preset
 from glt.data import Graph, load
@@ -13,7 +14,6 @@ from glt.ladder import EDGES, build
 from glt.methods import ugs
 from glt.models import GraphModel
 from glt.tasks import NodeClassification
-from glt.training import DivergedError
 
 # per cent on validation/test in the first eight mask epochs on Cora, seed 2377, as the released reference code prints
 RELEASED = "74.0/74.2 75.8/76.7 76.0/76.6 76.0/76.8 76.2/76.8 76.0/76.8 76.4/77.3 76.2/77.4"
