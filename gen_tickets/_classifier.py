@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from common.runs.progress import Console
+from common.scoped import threads
 from gen_tickets.data import Images, batches, picks
-from gen_tickets.engines import threads
 
 __all__ = ["FEATURES", "RECIPES", "Classifier", "Recipe", "accuracy", "recipe", "train"]
 

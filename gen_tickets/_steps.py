@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 import torch
@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from common.masks import closest, prunable
 from common.runs.errors import DivergedError
+from common.scoped import seeded
 
-__all__ = ["Batches", "Measure", "Session", "Trainer", "adam", "forked", "step_seed", "within"]
+__all__ = ["Batches", "Measure", "Session", "Trainer", "adam", "step_seed", "within"]
 
 Measure = Callable[[nn.Module], Mapping[str, float]]
 _State = dict[str, Tensor]
@@ -28,15 +29,6 @@ def step_seed(seed: int, *place: int | str) -> int:
     """
     key = ":".join(map(str, (seed, *place)))
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:7], "big")
-
-
-@contextmanager
-def forked(seed: int) -> Iterator[None]:
-    """Seed torch inside the block and give the caller its random state back afterwards."""
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
-        yield
 
 
 def adam(params: Iterable[Tensor], lr: float, betas: tuple[float, float]) -> torch.optim.Adam:
@@ -186,7 +178,7 @@ class Trainer:
             raise ValueError(f"found the steps {start} to {stop}; expected 0 <= start < stop")
         held = self._remembered(model, start)
         was = model.training
-        with forked(step_seed(self.seed, "begin")), self.begin(model) as session:
+        with seeded(step_seed(self.seed, "begin")), self.begin(model) as session:
             if held is not None:
                 session.load(held)
             model.train()

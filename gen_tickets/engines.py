@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -18,7 +17,7 @@ from common.sparse.tune import tune
 from common.ticket import Ticket
 from gen_tickets.models import FAMILIES, build
 
-__all__ = ["ENGINES", "Masked", "engine", "network", "pruned", "threads"]
+__all__ = ["ENGINES", "Masked", "denoises", "engine", "network", "pruned"]
 
 ENGINES = ("dense", "masked", "sparse", "slim")
 """`dense`: the zeros are multiplied; `masked`: so are the masks, at every call; `sparse`: the surviving weights only;
@@ -71,6 +70,15 @@ def engine(
     return tune(sparse, inputs) if tuned else sparse
 
 
+def denoises(name: str) -> bool:
+    """Whether a network by its name, `FAMILY/SIZE` or the size of a U-Net, takes steps.
+
+    >>> denoises("small"), denoises("dcgan/small")
+    (True, False)
+    """
+    return name.rpartition("/")[0] in ("", "ddpm")
+
+
 def network(name: str, batch: int) -> tuple[nn.Module, tuple[Tensor, ...]]:
     """A network of the suite that makes images, in eval mode, and inputs for it.
 
@@ -87,7 +95,7 @@ def network(name: str, batch: int) -> tuple[nn.Module, tuple[Tensor, ...]]:
     except KeyError as error:
         raise UsageError(f"--model {name}: {error.args[0]}") from None
     image = FAMILIES[family or "ddpm"][size].image
-    if not family or family == "ddpm":
+    if denoises(name):
         return model, (torch.randn(batch, *image), torch.full((batch,), 500))
     part = getattr(model, "generator", None) or getattr(model, "decoder", None) or model
     latent = getattr(model, "latent", None) or getattr(part, "latent", None)
@@ -121,14 +129,3 @@ def pruned(model: nn.Module, ticket: Ticket | None, density: float) -> Masks:
         for name, mask in masks.items():
             weights[name].mul_(mask)
     return masks
-
-
-@contextmanager
-def threads(count: int) -> Iterator[None]:
-    """Torch on so many threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

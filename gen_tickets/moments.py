@@ -12,7 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from gen_tickets._steps import forked, step_seed
+from common.scoped import seeded
+from gen_tickets._steps import step_seed
 
 __all__ = ["Extractor", "Moments", "features", "gaps", "latent_length", "moments"]
 
@@ -81,7 +82,7 @@ def gaps(
     was = generator.training
     generator.eval()
     device = next(generator.parameters()).device
-    with forked(step_seed(seed, "gaps")):
+    with seeded(step_seed(seed, "gaps")):
         latents = torch.randn(count, latent_length(generator)).to(device)
         fake = torch.cat([generator(part) for part in latents.split(batch)])
     generator.train(was)

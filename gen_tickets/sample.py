@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from common.runs.errors import UsageError
 from common.runs.progress import Console
+from common.scoped import threads
 from common.ticket import Ticket
 from gen_tickets.config import Sample
-from gen_tickets.engines import ENGINES, engine, network, pruned, threads
+from gen_tickets.engines import ENGINES, denoises, engine, network, pruned
 
 __all__ = ["SCHEDULERS", "denoise", "draw", "grid", "run"]
 
@@ -91,8 +92,8 @@ def run(config: Sample, console: Console) -> dict[str, Any]:
         "grid": str(folder / "samples.png"),
         "images": config.count,
         "engine": config.engine,
-        "scheduler": config.scheduler if _steps(config) else None,
-        "steps": config.steps if _steps(config) else 1,
+        "scheduler": config.scheduler if denoises(config.model) else None,
+        "steps": config.steps if denoises(config.model) else 1,
         "seconds": seconds,
         "seconds_per_image": seconds / config.count,
         "threads": count,
@@ -107,7 +108,7 @@ def draw(model: nn.Module, noise: Tensor, config: Sample, console: Console) -> T
     batches = noise.split(config.batch)
     found = []
     for index, part in enumerate(batches):
-        if _steps(config):
+        if denoises(config.model):
             found.append(denoise(model, part, config.scheduler, config.steps, config.seed + index).clamp(-1, 1))
         else:
             found.append(model(part).clamp(-1, 1))
@@ -128,11 +129,6 @@ def grid(pixels: np.ndarray, path: Path) -> None:
     whole = sheet.reshape(down, across, height + 1, width + 1, channels).swapaxes(1, 2)
     whole = whole.reshape(down * (height + 1), across * (width + 1), channels)
     imsave(path, np.repeat(whole, 3, axis=2) if channels == 1 else whole)
-
-
-def _steps(config: Sample) -> bool:
-    """Whether the model is a denoiser, which takes steps."""
-    return config.model.rpartition("/")[0] in ("", "ddpm")
 
 
 def _check(config: Sample) -> None:

@@ -15,11 +15,12 @@ from common.runs.errors import UsageError
 from common.runs.manifest import cpu_model
 from common.runs.progress import Console
 from common.runs.race import race, verdict
+from common.scoped import threads
 from common.sparse.analysis import Analysis, analyse
 from common.sparse.network import SparseNetwork
 from common.ticket import Ticket
 from gen_tickets.config import Speed
-from gen_tickets.engines import engine, network, pruned, threads
+from gen_tickets.engines import denoises, engine, network, pruned
 from gen_tickets.sample import denoise
 
 __all__ = ["run"]
@@ -72,7 +73,7 @@ def _check(config: Speed) -> None:
             raise UsageError(f"--{name} must be at least 1; found {getattr(config, name)}")
     if not 0 < config.density <= 1:
         raise UsageError(f"--density is the share to keep and must lie in (0, 1]; found {config.density}")
-    if config.steps > 1 and config.model.rpartition("/")[0] not in ("", "ddpm"):
+    if config.steps > 1 and not denoises(config.model):
         raise UsageError(f"--steps counts steps of DDIM, which {config.model} has none of; leave it out")
 
 

@@ -21,7 +21,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from gen_tickets._steps import Batches, Measure, Session, Trainer, adam, forked, step_seed
+from common.scoped import seeded
+from gen_tickets._steps import Batches, Measure, Session, Trainer, adam, step_seed
 from gen_tickets._steps import within as within
 from gen_tickets.vae_models import Reconstruction
 
@@ -151,7 +152,7 @@ def evaluate(
     device, was = next(model.parameters()).device, model.training
     sums: dict[str, float] = {}
     model.eval()
-    with forked(step_seed(seed, "evaluate")):
+    with seeded(step_seed(seed, "evaluate")):
         for part in images.split(batch):
             for name, value in objective(model(part.to(device)), part.to(device), beta).items():
                 sums[name] = sums.get(name, 0.0) + float(value) * len(part) / len(images)

@@ -7,8 +7,7 @@ matrix with int32 indices, dead units are removed, and every stage runs on the b
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 
 from common.runs.errors import UsageError
+from common.scoped import threads
 from common.ticket import Ticket
 from glt._infer_backends import Engine, Scratch, check_backend, engines, quickest
 from glt._infer_plan import live_units, stages
@@ -24,7 +24,7 @@ from glt.edges import Edges
 from glt.features import Features
 from glt.models import GCN, GraphModel
 
-__all__ = ["Inference", "propagation", "torch_threads"]
+__all__ = ["Inference", "propagation"]
 
 
 class Inference:
@@ -110,7 +110,7 @@ class Inference:
                 f"features must be {wanted} float32 on the CPU; found {tuple(dense.shape)} {dense.dtype} on "
                 f"{dense.device}"
             )
-        with self._lock, torch_threads(self.threads):
+        with self._lock, threads(self.threads):
             if isinstance(x, Features) and x.is_sparse:
                 return self._run(x.linear(self._first), multiplied=True)
             if self._inputs.numel() < self.features:
@@ -180,17 +180,3 @@ def _masked(model: GraphModel, ticket: Ticket | Mapping[str, Tensor] | None) -> 
             raise ValueError(f"found a mask of shape {tuple(mask.shape)} for {name!r}; expected {expected}")
         named[name] = named[name] * mask.cpu()
     return named
-
-
-@contextmanager
-def torch_threads(count: int) -> Iterator[None]:
-    """While it lasts, torch computes on so many threads."""
-    before = torch.get_num_threads()
-    if count == before:
-        yield
-        return
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

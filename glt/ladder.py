@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from common.masks import prunable
+from common.scoped import seeded
 from common.scores import Scorer, magnitude
 from common.search import Rewind, Train, tickets
 from common.structure import Structure
@@ -25,7 +26,7 @@ from glt.edges import Edges
 from glt.methods import METHODS
 from glt.models import NETWORKS, GraphModel
 from glt.tasks import NodeClassification
-from glt.training import seeded, trainer
+from glt.training import trainer
 
 __all__ = ["Rung", "build", "climb", "control_tickets", "densities", "edge_groups", "retrain", "trained_by"]
 

@@ -13,12 +13,13 @@ from common.runs.errors import UsageError
 from common.runs.manifest import cpu_model, peak_rss_mb
 from common.runs.progress import Console
 from common.runs.race import race
+from common.scoped import threads
 from glt.config import Speed
 from glt.convs import GCNConv
 from glt.data import Graph, load
 from glt.edges import Edges
 from glt.features import Features
-from glt.infer import Inference, torch_threads
+from glt.infer import Inference
 from glt.ladder import EDGES, WEIGHTS
 from glt.models import GCN, GraphModel
 from glt.predict import open_ticket
@@ -45,7 +46,7 @@ def run(config: Speed, console: Console) -> dict[str, Any]:
         MissingData: the data set is not at hand.
     """
     _check(config)
-    with torch_threads(config.threads), torch.random.fork_rng(devices=[]), torch.no_grad():
+    with threads(config.threads), torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(config.seed)
         graph, dense, model, masks = _networks(config)
         edges, weights = model.edges.count(masks[EDGES]), masks.only(WEIGHTS)

@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import nn
 
 from common.runs.errors import DivergedError
+from common.scoped import seeded
 from glt.config import Training
 from glt.tasks import NodeClassification
 
-__all__ = ["adam", "seeded", "trainer"]
-
-
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Seed torch inside the block and give the caller its random state back afterwards."""
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
-        yield
+__all__ = ["adam", "trainer"]
 
 
 def adam(groups: list[dict[str, object]], training: Training) -> torch.optim.Adam:

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from common.sparse.program import instances
+
 __all__ = ["Call", "Ids", "Rule", "Site", "Slots", "Value", "across", "along", "unknown", "values"]
 
 Ids = np.ndarray[Any, np.dtype[np.int64]]
@@ -171,13 +173,7 @@ def unknown(shape: list[int], ids: list[Ids] | None = None) -> Value:
 
 def values(item: Any) -> Iterator[Value]:
     """The values in nested lists, tuples and dictionaries."""
-    if isinstance(item, Value):
-        yield item
-    elif isinstance(item, list | tuple):
-        for inner in item:
-            yield from values(inner)
-    elif isinstance(item, dict):
-        yield from values(list(item.values()))
+    return instances(item, Value)
 
 
 def along(value: Value, dim: int) -> Tensor:

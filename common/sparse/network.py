@@ -50,6 +50,7 @@ class SparseNetwork(nn.Module):
         report: weight name to its `form` (`sparse`, `dense` or `slim`) and `density`.
         unknown: ATen operations that run as torch runs them, with how often.
         config: the model's plain settings, for diffusers' pipelines.
+        choices: the weights whose layers can take another form.
         alone: so many images or fewer beyond a multiple of 16 go one by one, more are filled up to 16.
         threads: how many it runs on; torch's number at the time of a call if None.
     """
@@ -70,18 +71,14 @@ class SparseNetwork(nn.Module):
         self.config = Settings(settings or {})
         self.alone, self.threads = alone, threads
         self._signature, self._machine = signature, host()
-        forms = {name: str(report[name]["form"]) for name in eligible(program) if name in report}
+        self.choices = [name for name in eligible(program) if name in report]
+        forms = {name: str(report[name]["form"]) for name in self.choices}
         self._source = replace(program, constants=_held(program.constants, forms))
         self._fused = any(form != "dense" for form in forms.values()) if fused is None else fused
         self._program = fuse(self._source, forms) if self._fused else self._source
         self._executors: dict[tuple[int, int], Executor] = {}
         self._lock = threading.Lock()
         self._watch: Callable[[Step, float], None] | None = None
-
-    @property
-    def choices(self) -> list[str]:
-        """The weights whose layers can take another form."""
-        return [name for name in eligible(self._source) if name in self.report]
 
     @property
     def outline(self) -> list[str]:

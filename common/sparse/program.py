@@ -1,7 +1,7 @@
 """A network as a list of steps: plain data that can be rewritten, saved as json and run without the model's code.
 
 A step applies one operation to values with names. Operations are ATen's, by their names, and the runtime's own
-(`sparse.conv`, `sparse.norm`, ...), which `common.sparse.steps` runs.
+(`sparse.conv`, `sparse.norm`, ...), which `common.sparse.execute` runs.
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
-__all__ = ["Program", "Ref", "Step", "decode", "encode", "operation", "refs"]
+__all__ = ["Program", "Ref", "Step", "decode", "encode", "instances", "operation", "refs"]
+
+T = TypeVar("T")
 
 _NAMED = (torch.dtype, torch.layout, torch.memory_format)
 
@@ -94,13 +96,22 @@ def refs(value: Any) -> Iterator[Ref]:
     >>> [ref.name for ref in refs(([Ref("a"), 2], {"k": Ref("b")}))]
     ['a', 'b']
     """
-    if isinstance(value, Ref):
+    return instances(value, Ref)
+
+
+def instances(value: Any, kind: type[T]) -> Iterator[T]:
+    """The objects of a class in nested lists, tuples and dictionaries.
+
+    >>> list(instances([1, ("a", {"k": 2})], int))
+    [1, 2]
+    """
+    if isinstance(value, kind):
         yield value
     elif isinstance(value, list | tuple):
         for item in value:
-            yield from refs(item)
+            yield from instances(item, kind)
     elif isinstance(value, dict):
-        yield from refs(list(value.values()))
+        yield from instances(list(value.values()), kind)
 
 
 def encode(value: Any) -> Any:

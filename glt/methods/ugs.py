@@ -25,12 +25,13 @@ from common.apply import gated
 from common.gates import Soft
 from common.masks import Masks
 from common.runs.errors import DivergedError
+from common.scoped import seeded
 from common.scores import Objective, Scorer
 from common.ticket import Ticket
 from glt.config import UGS, Training
 from glt.models import GraphModel
 from glt.tasks import NodeClassification
-from glt.training import adam, seeded
+from glt.training import adam
 
 __all__ = ["REFERENCE", "Search", "scorer", "search"]
 
