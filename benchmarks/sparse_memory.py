@@ -24,7 +24,8 @@ import torch
 
 from common.runs.manifest import cpu_model, peak_rss_mb
 from common.sparse.convert import convert, load
-from gen_tickets.engines import network, pruned
+from gen_tickets.engines import pruned
+from gen_tickets.networks import named
 
 KINDS = ("dense", "convert", "load")
 
@@ -40,8 +41,9 @@ def child(kind: str, arguments: argparse.Namespace, folder: Path) -> dict[str, A
         runs: Any = load(folder / "network", threads=1)
         found["seconds"] = time.perf_counter() - begin
     else:
-        runs, inputs = network(arguments.model, arguments.batch)
-        pruned(runs, None, arguments.density)
+        network = named(arguments.model)
+        runs, inputs = network.maker(network.build()).eval(), network.inputs(arguments.batch)
+        pruned(runs, arguments.density)
     found["before_mb"] = peak_rss_mb()
     if kind == "convert":
         begin = time.perf_counter()

@@ -11,10 +11,11 @@ __all__ = ["Sample", "Speed"]
 class Speed:
     """Time a sparse network beside dense ones."""
 
-    model: str = "small"
-    """A network of the suite: tiny, small or cifar10 (U-Nets of DDPM), or FAMILY/SIZE, such as dcgan/small."""
     ticket: str | None = None
-    """Folder of a ticket of this model; random masks of the given density without one."""
+    """Folder of a ticket; random masks of the given density without one."""
+    model: str | None = None
+    """A network of the suite: tiny, small or cifar10 (U-Nets of DDPM), or FAMILY/SIZE, such as dcgan/small.
+    By default the ticket's own, and small without a ticket."""
     density: float = 0.1
     """Share of the weights of convolutions and linear layers to keep, when there is no ticket."""
     batch: int = 16
@@ -43,8 +44,8 @@ class Sample:
 
     ticket: str | None = None
     """Folder of a ticket; its trained weights are used, the rewound ones if it has none."""
-    model: str = "small"
-    """The network it belongs to: tiny, small or cifar10 (U-Nets of DDPM), or FAMILY/SIZE, such as dcgan/small."""
+    model: str | None = None
+    """The network of a ticket that does not say so itself: tiny, small or cifar10 (U-Nets of DDPM), or FAMILY/SIZE."""
     engine: str = "sparse"
     """How it runs: sparse, slim, masked or dense."""
     count: int = 64

@@ -2,7 +2,7 @@ r"""Training of diffusion models, as the engine's `Train`: noise prediction with
 
     train = trainer(Denoising(images), Settings(lr=1e-3), seed=0)
     for ticket in tickets(model, train, [1.0, 0.5, 0.2], steps=2000, rewind=Rewind.step(100)):
-        samples = denoise(averaged(model, train), noise, "ddim", 50)
+        samples = denoise(averaged(model, train), noise, Sampler("ddim", 50))
 
 The batch, the noise, the timesteps, the dropout and the learning rate of a step follow from the seed and the step.
 Adam's moments and the average are rewound with the weights: a training that starts where another ended, from its

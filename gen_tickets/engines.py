@@ -14,10 +14,8 @@ from common.runs.errors import UsageError
 from common.sparse.convert import convert
 from common.sparse.slim import slim
 from common.sparse.tune import tune
-from common.ticket import Ticket
-from gen_tickets.models import FAMILIES, build
 
-__all__ = ["ENGINES", "Masked", "denoises", "engine", "network", "pruned"]
+__all__ = ["ENGINES", "Masked", "engine", "pruned"]
 
 ENGINES = ("dense", "masked", "sparse", "slim")
 """`dense`: the zeros are multiplied; `masked`: so are the masks, at every call; `sparse`: the surviving weights only;
@@ -70,59 +68,16 @@ def engine(
     return tune(sparse, inputs) if tuned else sparse
 
 
-def denoises(name: str) -> bool:
-    """Whether a network by its name, `FAMILY/SIZE` or the size of a U-Net, takes steps.
-
-    >>> denoises("small"), denoises("dcgan/small")
-    (True, False)
-    """
-    return name.rpartition("/")[0] in ("", "ddpm")
-
-
-def network(name: str, batch: int) -> tuple[nn.Module, tuple[Tensor, ...]]:
-    """A network of the suite that makes images, in eval mode, and inputs for it.
-
-    Args:
-        name: `FAMILY/SIZE`, or the size of a U-Net.
-        batch: images.
-
-    Raises:
-        UsageError: no such network.
-    """
-    family, _, size = name.rpartition("/")
-    try:
-        model = build(family or "ddpm", size).eval()
-    except KeyError as error:
-        raise UsageError(f"--model {name}: {error.args[0]}") from None
-    image = FAMILIES[family or "ddpm"][size].image
-    if denoises(name):
-        return model, (torch.randn(batch, *image), torch.full((batch,), 500))
-    part = getattr(model, "generator", None) or getattr(model, "decoder", None) or model
-    latent = getattr(model, "latent", None) or getattr(part, "latent", None)
-    if not isinstance(latent, int):
-        raise UsageError(f"--model {name}: found no latent to draw images from; choose one of {', '.join(FAMILIES)}")
-    return part, (torch.randn(batch, latent),)
-
-
-def pruned(model: nn.Module, ticket: Ticket | None, density: float) -> Masks:
-    """Load a ticket into a model, its trained weights if it has any; or zero random weights of those it has.
+def pruned(model: nn.Module, density: float) -> Masks:
+    """Zero all but a random share of the weights of convolutions and linear layers, by torch's global generator.
 
     Args:
         model: changed in place.
-        ticket: a ticket of this model.
-        density: the share to keep without one, of convolutions and linear layers.
+        density: the share to keep.
 
     Returns:
         The masks.
-
-    Raises:
-        TicketError: the ticket belongs to another model.
     """
-    if ticket is not None:
-        ticket.apply(model)
-        if ticket.trained is not None:
-            model.load_state_dict(ticket.trained)
-        return ticket.masks
     weights = {name: p for name, p in model.named_parameters() if p.dim() in (2, 4)}
     masks = Masks({name: torch.rand_like(p) < density for name, p in weights.items()})
     with torch.no_grad():

@@ -9,14 +9,37 @@ References:
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from common.runs.errors import UsageError
 from gen_tickets.denoising import evaluating
 
-__all__ = ["decode", "encode"]
+__all__ = ["decode", "encode", "load_autoencoder"]
+
+
+def load_autoencoder(folder: str) -> nn.Module:
+    """The `AutoencoderKL` that diffusers saved in a folder, frozen and in eval mode.
+
+    Raises:
+        UsageError: there is no such folder.
+        ValueError: what it holds cannot be read as one.
+    """
+    from diffusers import AutoencoderKL
+
+    if not Path(folder).is_dir():
+        raise UsageError(f"found no folder {folder}; expected an AutoencoderKL that diffusers' save_pretrained wrote")
+    try:
+        made: nn.Module = AutoencoderKL.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(
+            f"{folder} holds no AutoencoderKL that diffusers can read: {' '.join(str(error).split())[:200]}; give the "
+            "folder that its save_pretrained wrote"
+        ) from error
+    return made.requires_grad_(False).eval()
 
 
 def encode(autoencoder: nn.Module, images: Tensor, *, batch: int = 64) -> Tensor:

@@ -3,55 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 from common.runs.errors import UsageError
 from common.runs.progress import Console
 from common.scoped import threads
 from common.ticket import Ticket
 from gen_tickets.config import Sample
-from gen_tickets.engines import ENGINES, denoises, engine, network, pruned
+from gen_tickets.draw import Sampler, draw, grid, pixels
+from gen_tickets.engines import ENGINES, engine
+from gen_tickets.networks import opened
 
-__all__ = ["SCHEDULERS", "denoise", "draw", "grid", "run"]
-
-SCHEDULERS: Mapping[str, str] = {
-    "ddim": "DDIMScheduler",
-    "ddpm": "DDPMScheduler",
-    "dpm-solver++": "DPMSolverMultistepScheduler",
-}
-"""Name to the scheduler of diffusers; each at its default of 1000 training steps with linear betas."""
-
-
-def denoise(model: nn.Module, noise: Tensor, scheduler: str, steps: int, seed: int = 0) -> Tensor:
-    """Images from noise, by a denoiser.
-
-    Args:
-        model: from images and timesteps (N,) to an output with `.sample`, the predicted noise.
-        noise: (N, C, H, W).
-        scheduler: a name in `SCHEDULERS`.
-        steps: how many of its steps.
-        seed: of the noise that a stochastic scheduler adds.
-
-    Returns:
-        (N, C, H, W), about in [-1, 1].
-    """
-    import diffusers
-
-    solver: Any = getattr(diffusers, SCHEDULERS[scheduler])()
-    solver.set_timesteps(steps)
-    generator = torch.Generator(noise.device).manual_seed(seed)
-    stochastic = {"generator": generator} if scheduler != "ddim" else {}
-    x = noise * solver.init_noise_sigma
-    for step in solver.timesteps:
-        predicted = model(solver.scale_model_input(x, step), step.expand(len(x))).sample.float()
-        x = solver.step(predicted, step, x, **stochastic).prev_sample
-    return x
+__all__ = ["run"]
 
 
 def run(config: Sample, console: Console) -> dict[str, Any]:
@@ -67,23 +35,22 @@ def run(config: Sample, console: Console) -> dict[str, Any]:
     """
     _check(config)
     ticket = Ticket.load(str(config.ticket))
-    count = config.threads or torch.get_num_threads()
-    with threads(count), torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.manual_seed(config.seed)
-        model, inputs = network(config.model, min(config.batch, config.count))
-        masks = pruned(model, ticket, 1.0)
-        weights = "rewound" if ticket.trained is None else "trained"
-        console.line(f"{config.model}: {masks.kept:,} of {masks.total:,} weights kept, {weights} ones")
-        made = engine(config.engine, model, masks, inputs)
-        noise = torch.randn(config.count, *inputs[0].shape[1:], generator=torch.Generator().manual_seed(config.seed))
+    sampler, count = Sampler(config.scheduler, config.steps), config.threads or torch.get_num_threads()
+    found = opened(ticket, config.model)
+    network = found.network
+    with threads(count), torch.no_grad():
+        masks, weights = found.masks, "trained" if found.trained else "rewound"
+        console.line(f"{network}: {masks.kept:,} of {masks.total:,} weights kept, {weights} ones")
+        made = engine(config.engine, found.maker, masks, network.inputs(min(config.batch, config.count)))
+        noise = network.noise(config.count, config.seed)
         begin = time.perf_counter()
-        images = draw(made, noise, config, console)
+        images = draw(network, made, noise, sampler, batch=config.batch, seed=config.seed, watch=_tell(config, console))
         seconds = time.perf_counter() - begin
     folder = Path(config.out)
     folder.mkdir(parents=True, exist_ok=True)
-    pixels = ((images.permute(0, 2, 3, 1) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).numpy()
-    np.savez_compressed(folder / "samples.npz", images=pixels)
-    grid(pixels, folder / "samples.png")
+    shown = pixels(images)
+    np.savez_compressed(folder / "samples.npz", images=shown)
+    grid(shown, folder / "samples.png")
     console.line(
         f"{config.count} images in {seconds:.2f} s ({config.engine}, {count} threads): {folder / 'samples.png'}"
     )
@@ -92,8 +59,8 @@ def run(config: Sample, console: Console) -> dict[str, Any]:
         "grid": str(folder / "samples.png"),
         "images": config.count,
         "engine": config.engine,
-        "scheduler": config.scheduler if denoises(config.model) else None,
-        "steps": config.steps if denoises(config.model) else 1,
+        "scheduler": config.scheduler if network.denoises else None,
+        "steps": config.steps if network.denoises else 1,
         "seconds": seconds,
         "seconds_per_image": seconds / config.count,
         "threads": count,
@@ -103,42 +70,18 @@ def run(config: Sample, console: Console) -> dict[str, Any]:
     }
 
 
-def draw(model: nn.Module, noise: Tensor, config: Sample, console: Console) -> Tensor:
-    """Images (N, C, H, W) in [-1, 1] from noise or latents, in batches."""
-    batches = noise.split(config.batch)
-    found = []
-    for index, part in enumerate(batches):
-        if denoises(config.model):
-            found.append(denoise(model, part, config.scheduler, config.steps, config.seed + index).clamp(-1, 1))
-        else:
-            found.append(model(part).clamp(-1, 1))
-        if len(batches) > 1:
-            console.line(f"batch {index + 1} of {len(batches)}")
-    return torch.cat(found)
-
-
-def grid(pixels: np.ndarray, path: Path) -> None:
-    """Write images (N, H, W, C) of bytes as one picture, in rows of about the square root of N."""
-    from matplotlib.image import imsave
-
-    images, height, width, channels = pixels.shape
-    across = int(np.ceil(np.sqrt(images)))
-    down = -(-images // across)
-    sheet = np.full((down * across, height + 1, width + 1, channels), 255, dtype=np.uint8)
-    sheet[:images, :height, :width] = pixels
-    whole = sheet.reshape(down, across, height + 1, width + 1, channels).swapaxes(1, 2)
-    whole = whole.reshape(down * (height + 1), across * (width + 1), channels)
-    imsave(path, np.repeat(whole, 3, axis=2) if channels == 1 else whole)
+def _tell(config: Sample, console: Console) -> Callable[[int], None]:
+    """Says how far it is, where there is more than one batch."""
+    return lambda done: console.line(f"{done} of {config.count} images") if config.count > config.batch else None
 
 
 def _check(config: Sample) -> None:
     if not config.ticket:
         raise UsageError("name the folder of a ticket, as in: gen-tickets sample runs/0123456789ab/ticket")
-    for name in ("count", "batch", "steps"):
+    for name in ("count", "batch"):
         if getattr(config, name) < 1:
             raise UsageError(f"--{name} must be at least 1; found {getattr(config, name)}")
     if config.threads is not None and config.threads < 1:
         raise UsageError(f"--threads must be at least 1; found {config.threads}")
-    for name, known in (("engine", ENGINES), ("scheduler", tuple(SCHEDULERS))):
-        if getattr(config, name) not in known:
-            raise UsageError(f"--{name} is one of {', '.join(known)}; found {getattr(config, name)!r}")
+    if config.engine not in ENGINES:
+        raise UsageError(f"--engine is one of {', '.join(ENGINES)}; found {config.engine!r}")

@@ -11,17 +11,19 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from common.masks import Masks
 from common.runs.errors import UsageError
 from common.runs.manifest import cpu_model
 from common.runs.progress import Console
 from common.runs.race import race, verdict
-from common.scoped import threads
+from common.scoped import seeded, threads
 from common.sparse.analysis import Analysis, analyse
 from common.sparse.network import SparseNetwork
 from common.ticket import Ticket
 from gen_tickets.config import Speed
-from gen_tickets.engines import denoises, engine, network, pruned
-from gen_tickets.sample import denoise
+from gen_tickets.draw import Sampler, denoise
+from gen_tickets.engines import engine, pruned
+from gen_tickets.networks import Network, named, opened
 
 __all__ = ["run"]
 
@@ -41,11 +43,12 @@ def run(config: Speed, console: Console) -> dict[str, Any]:
         TicketError: the ticket cannot be read, or belongs to another model.
     """
     _check(config)
-    with threads(config.threads), torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.manual_seed(config.seed)
-        model, inputs = network(config.model, config.batch)
-        masks = pruned(model, Ticket.load(config.ticket) if config.ticket else None, config.density)
-        console.line(f"{config.model}: {masks.kept:,} of {masks.total:,} weights kept ({masks.density:.1%})")
+    with threads(config.threads), seeded(config.seed), torch.no_grad():
+        network, model, masks = _network(config)
+        if config.steps > 1 and not network.denoises:
+            raise UsageError(f"--steps counts steps of DDIM, which {network} has none of; leave it out")
+        console.line(f"{network}: {masks.kept:,} of {masks.total:,} weights kept ({masks.density:.1%})")
+        inputs = network.inputs(config.batch)
         call = _call(inputs, config.steps)
         engines, dense = _dense(model, call, compiled=config.compiled)
         console.line("measuring the forms of the layers, once a machine ..." if config.tuned else "converting ...")
@@ -63,7 +66,7 @@ def run(config: Speed, console: Console) -> dict[str, Any]:
     _show(found, why, console)
     settings = {"threads": config.threads, "batch": config.batch, "density": masks.density, "steps": config.steps}
     machine = f"{cpu_model()}, {torch.backends.cpu.get_cpu_capability()}"
-    about = {"model": config.model, "torch": torch.__version__, "hardware": machine}
+    about = {"model": str(network), "torch": torch.__version__, "hardware": machine}
     return {**found, **settings, **about, **asdict(why)}
 
 
@@ -73,8 +76,16 @@ def _check(config: Speed) -> None:
             raise UsageError(f"--{name} must be at least 1; found {getattr(config, name)}")
     if not 0 < config.density <= 1:
         raise UsageError(f"--density is the share to keep and must lie in (0, 1]; found {config.density}")
-    if config.steps > 1 and not denoises(config.model):
-        raise UsageError(f"--steps counts steps of DDIM, which {config.model} has none of; leave it out")
+
+
+def _network(config: Speed) -> tuple[Network, nn.Module, Masks]:
+    """The image-making part of a ticket's network with its masks, or of a named one with random masks."""
+    if config.ticket:
+        found = opened(Ticket.load(config.ticket), config.model)
+        return found.network, found.maker, found.masks
+    network = named(config.model or "small")
+    maker = network.maker(network.build()).eval()
+    return network, maker, pruned(maker, config.density)
 
 
 def _size(model: nn.Module) -> int:
@@ -88,7 +99,7 @@ def _call(inputs: tuple[Tensor, ...], steps: int) -> Call:
         result = model(*inputs)
         return result if isinstance(result, Tensor) else result.sample
 
-    return (lambda model: denoise(model, inputs[0], "ddim", steps)) if steps > 1 else forward
+    return (lambda model: denoise(model, inputs[0], Sampler(steps=steps))) if steps > 1 else forward
 
 
 def _dense(model: nn.Module, call: Call, *, compiled: bool) -> tuple[dict[str, Callable[[], Tensor]], dict[str, bool]]:

@@ -56,14 +56,14 @@ class Command:
             fields `json` and `quiet`, where it has them, are obeyed by `main`.
         function: takes the configuration and a `Console`, returns the result (a mapping, or None); or its dotted path
             `"glt.find:run"`, which is imported only when the command is really run.
-        positional: the field that a word without dashes fills, as in `glt find cora`.
+        positional: the field that a word without dashes fills, as in `glt find cora`; or several, in turn.
     """
 
     name: str
     help: str
     config: type | str
     function: str | Callable[[Any, Console], Mapping[str, Any] | None]
-    positional: str | None = None
+    positional: str | tuple[str, ...] | None = None
 
 
 def main(prog: str, commands: Sequence[Command], argv: Sequence[str] | None = None, *, about: str = "") -> int:

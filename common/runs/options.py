@@ -18,6 +18,8 @@ _WORDS = {int: "an integer", float: "a number", bool: "true or false", str: "a t
 _BOOLEANS = {"true", "false", "yes", "no"}
 _PARSERS = ("help", "print_config")  # the parser's own switches
 
+Positional = str | tuple[str, ...] | None
+
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """` Did you mean X?`, with the known name nearest to a misspelt one, or nothing where none is near.
@@ -52,7 +54,7 @@ def options(config: type, prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def parse(prog: str, about: str, config: type, argv: Sequence[str], *, positional: str | None = None) -> Any:
+def parse(prog: str, about: str, config: type, argv: Sequence[str], *, positional: Positional = None) -> Any:
     """A configuration from command-line words. `--help` and `--print_config` print and raise SystemExit(0).
 
     Args:
@@ -60,7 +62,7 @@ def parse(prog: str, about: str, config: type, argv: Sequence[str], *, positiona
         about: one line of help.
         config: a dataclass; field types and the string below each field make the options and their help.
         argv: the words after the command.
-        positional: the field that a word without dashes fills.
+        positional: the field that a word without dashes fills; or several, one after the other.
 
     Raises:
         UsageError: a word, a name or a value is wrong, on the command line or in the file of `--config`.
@@ -82,8 +84,10 @@ def parse(prog: str, about: str, config: type, argv: Sequence[str], *, positiona
         raise UsageError(str(error)) from error
 
 
-def normalise(argv: Sequence[str], known: Mapping[str, Any], positional: str | None = None) -> list[str]:
-    """The short ways of writing options, spelt out: a bare word, switches, lists, dashes for underscores.
+def normalise(argv: Sequence[str], known: Mapping[str, Any], positional: Positional = None) -> list[str]:
+    """The short ways of writing options, spelt out: bare words, switches, lists, dashes for underscores.
+
+    A field `from_`, which Python cannot call `from`, is `--from`.
 
     Files of `--config` go first, then those of a group of options (`--network FILE`), so that every word on the command
     line beats them wherever it stands.
@@ -93,15 +97,16 @@ def normalise(argv: Sequence[str], known: Mapping[str, Any], positional: str | N
     ['--config=a.yaml', '--data=cora', '--json=true', '--seeds=[0,1]', '--dry_run=true']
     """
     words, files, groups, spelt = list(argv), list[str](), list[str](), list[str]()
+    places = list(_names(positional))
     hints = {**known, "config": str, **{name.rpartition(".")[0]: str for name in known if "." in name}}
     while words:
         word = words.pop(0)
         flag, equals, value = word.partition("=")
         name = flag.removeprefix("--")
         name = name if name in hints else name.replace("-", "_")
-        if not word.startswith("-") and positional:
-            spelt.append(f"--{positional}={word}")
-            positional = None  # a second bare word is one too many
+        name = f"{name}_" if f"{name}_" in hints else name
+        if not word.startswith("-") and places:
+            spelt.append(f"--{places.pop(0)}={word}")  # one more bare word is one too many
         elif not word.startswith("--"):
             spelt.append(word)
         elif name in hints:
@@ -132,12 +137,20 @@ def _pop(words: list[str]) -> list[str]:
     return [words.pop(0)] if words and not words[0].startswith("--") else []
 
 
+def _names(positional: Positional) -> tuple[str, ...]:
+    return () if positional is None else (positional,) if isinstance(positional, str) else positional
+
+
 def _hyphens(text: str, known: Mapping[str, Any]) -> str:
     """Options in a text as the documentation writes them: --edges-density, though --edges_density works too."""
-    return re.sub(r"--\w+(?:\.\w+)*", lambda m: m[0].replace("_", "-") if m[0][2:] in known else m[0], text)
+
+    def written(found: re.Match[str]) -> str:
+        return found[0].rstrip("_").replace("_", "-") if found[0][2:] in known else found[0]
+
+    return re.sub(r"--\w+(?:\.\w+)*", written, text)
 
 
-def _parser(prog: str, about: str, config: type, positional: str | None) -> Any:
+def _parser(prog: str, about: str, config: type, positional: Positional) -> Any:
     import jsonargparse
 
     with contextlib.suppress(TypeError):  # an older jsonargparse, whose help then only shows types and defaults
@@ -151,7 +164,7 @@ def _parser(prog: str, about: str, config: type, positional: str | None) -> Any:
         def format_help(self, *given: Any) -> str:
             return _hyphens(super().format_help(*given), known)
 
-    usage = f"{prog} {f'[{positional.upper()}] ' if positional else ''}[options]"
+    usage = " ".join([prog, *(f"[{name.upper()}]" for name in _names(positional)), "[options]"])
     parser = Parser(prog=prog, usage=usage, description=about, default_env=False, allow_abbrev=False)
     parser.add_argument(
         "--config", action="config", help="a YAML file with any of these options; words on the command line win"
@@ -160,7 +173,7 @@ def _parser(prog: str, about: str, config: type, positional: str | None) -> Any:
     return parser
 
 
-def explain(message: str, known: Mapping[str, Any], positional: str | None = None) -> str:
+def explain(message: str, known: Mapping[str, Any], positional: Positional = None) -> str:
     """A parser's complaint as one line that names the value found, the value expected and the nearest known name.
 
     >>> explain("unrecognized arguments: --prune.methd ugs", {"prune.method": str})
@@ -174,7 +187,8 @@ def explain(message: str, known: Mapping[str, Any], positional: str | None = Non
         words = line.split(":", 1)[1].split()
         wrong = [word.partition("=")[0].replace("-", "_").replace("__", "--", 1) for word in words if word[:2] == "--"]
         if positional and not any(word.startswith("-") for word in words):
-            return f"{line}. Give one {positional}, which a word without dashes names"
+            wanted = " and one ".join(_names(positional))
+            return f"{line}. Give one {wanted}, which a word without dashes names"
         return _hyphens(f"{line}.{did_you_mean(wrong[0], flags) if wrong else ''}".rstrip("."), known)
     if line.startswith(("Problems parsing config", "Unexpected config")):
         return f"the file of --config must hold options by name in YAML, as --print_config writes them; found: {line}"

@@ -20,10 +20,10 @@ from common.masks import Masks, prunable
 from common.search import Rewind, tickets
 from gen_tickets.ddpm import Settings, averaged, trainer
 from gen_tickets.denoising import Batch, Denoising
+from gen_tickets.draw import Sampler, denoise
 from gen_tickets.ema import average
 from gen_tickets.latents import decode, encode
 from gen_tickets.models import build, ddpm
-from gen_tickets.sample import denoise
 
 QUICK = Settings(batch=16, lr=1e-3, decay=0.9)
 DIGITS = load_digits()
@@ -177,7 +177,7 @@ def test_the_average_of_a_masked_training_draws_samples() -> None:
     assert all(not bool(mean.get_parameter(name)[~mask].any()) for name, mask in masks.items())
     assert not equal(mean.state_dict(), model.state_dict())
     with torch.no_grad():
-        images = denoise(mean, torch.randn(2, 1, 8, 8), "ddim", 3)
+        images = denoise(mean, torch.randn(2, 1, 8, 8), Sampler("ddim", 3))
     assert bool(images.isfinite().all())
 
 

@@ -13,9 +13,9 @@ import torch
 from common.masks import Masks
 from common.ticket import Ticket
 from gen_tickets.cli import main
+from gen_tickets.draw import Sampler, denoise
 from gen_tickets.engines import ENGINES, engine
 from gen_tickets.models import build
-from gen_tickets.sample import denoise
 
 DRAW = ["--model", "tiny", "--count", "5", "--batch", "3", "--steps", "3", "--threads", "1", "--json"]
 
@@ -63,7 +63,7 @@ def test_samples_of_the_sparse_engine_follow_the_masked_model(ticket: Path) -> N
     noise, times = torch.randn(17, 1, 8, 8), torch.full((17,), 5)
     for scheduler in ("ddim", "ddpm", "dpm-solver++"):
         ours, theirs = (
-            denoise(engine(kind, model, stored.masks, (noise, times)), noise, scheduler, 10)
+            denoise(engine(kind, model, stored.masks, (noise, times)), noise, Sampler(scheduler, 10))
             for kind in ("sparse", "masked")
         )
         assert (ours - theirs).abs().max() <= 1e-3 * theirs.abs().max()

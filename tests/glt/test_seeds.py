@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from common.runs.store import Run
+from common.runs.workers import WorkerDied, Workers
 from glt.config import Find
 from glt.find import identity
-from glt.seeds import WorkerDied, _Workers, climb_all
+from glt.seeds import climb_all, climb_seed
 
 
 def long_run(config: Find, npz: str) -> Find:
@@ -20,9 +21,9 @@ def long_run(config: Find, npz: str) -> Find:
 def test_a_killed_worker_is_named_and_the_others_are_ended(config: Find, npz: str, tmp_path: Path) -> None:
     config = long_run(config, npz)
     with Run.open(tmp_path, identity(config), seeds=[0, 1]) as store:
-        workers = _Workers(config, store.folder, 1)
-        workers.start(0)
-        workers.start(1)
+        workers = Workers(climb_seed, 1)
+        workers.start("seed 0", (config, 0, store.folder))
+        workers.start("seed 1", (config, 1, store.folder))
         (first, _), (second, _) = workers.running.values()
         os.kill(first.pid, signal.SIGKILL)
         with pytest.raises(WorkerDied, match=r"seed 0 died \(signal 9.*the same command goes on"):

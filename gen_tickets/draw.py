@@ -1,0 +1,158 @@
+"""Images out of a network: one call of a generator, or the steps of a scheduler of diffusers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from common.runs.errors import UsageError
+from gen_tickets.networks import Network
+
+__all__ = ["SCHEDULERS", "Sampler", "denoise", "draw", "grid", "pixels"]
+
+SCHEDULERS: Mapping[str, str] = {
+    "ddim": "DDIMScheduler",
+    "ddpm": "DDPMScheduler",
+    "dpm-solver++": "DPMSolverMultistepScheduler",
+}
+"""Name to the scheduler of diffusers; at its default of 1000 training steps with linear betas, or as a model says."""
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """How a U-Net draws: a name in `SCHEDULERS`, and how many of its steps.
+
+    Raises:
+        UsageError: there is no such scheduler, or no step.
+    """
+
+    scheduler: str = "ddim"
+    steps: int = 50
+
+    def __post_init__(self) -> None:
+        if self.scheduler not in SCHEDULERS:
+            raise UsageError(f"--scheduler is one of {', '.join(SCHEDULERS)}; found {self.scheduler!r}")
+        if self.steps < 1:
+            raise UsageError(f"--steps must be at least 1; found {self.steps}")
+
+    def solver(self, config: Mapping[str, Any] | None = None) -> Any:
+        """A scheduler of diffusers, with the noise levels of a config if there is one."""
+        import diffusers
+
+        kind = getattr(diffusers, SCHEDULERS[self.scheduler])
+        made = kind() if config is None else kind.from_config(dict(config))
+        made.set_timesteps(self.steps)
+        return made
+
+
+def denoise(
+    model: nn.Module,
+    noise: Tensor,
+    sampler: Sampler,
+    seed: int = 0,
+    *,
+    config: Mapping[str, Any] | None = None,
+    labels: Tensor | None = None,
+) -> Tensor:
+    """Images from noise, by a denoiser.
+
+    Args:
+        model: from images, timesteps (N,) and perhaps labels (N,) to an output with `.sample`, the predicted noise.
+        noise: (N, C, H, W).
+        sampler: scheduler and steps.
+        seed: of the noise that a stochastic scheduler adds.
+        config: of the scheduler that the model was trained with.
+        labels: classes (N,) of a conditional model.
+
+    Returns:
+        (N, C, H, W), about in [-1, 1].
+    """
+    solver = sampler.solver(config)
+    generator = torch.Generator(noise.device).manual_seed(seed)
+    stochastic = {"generator": generator} if sampler.scheduler != "ddim" else {}
+    given = () if labels is None else (labels,)
+    x = noise * solver.init_noise_sigma
+    for step in solver.timesteps:
+        predicted = model(solver.scale_model_input(x, step), step.expand(len(x)), *given).sample.float()
+        x = solver.step(predicted, step, x, **stochastic).prev_sample
+    return x
+
+
+@torch.no_grad()
+def draw(
+    network: Network,
+    maker: nn.Module,
+    noise: Tensor,
+    sampler: Sampler | None = None,
+    *,
+    batch: int = 64,
+    seed: int = 0,
+    watch: Callable[[int], object] = lambda _: None,
+) -> Tensor:
+    """Images of a network from noise or latents, in batches.
+
+    Args:
+        network: what `maker` is the image-making part of.
+        maker: in eval mode, in any engine's form.
+        noise: (N, ...), as `Network.noise` gives it.
+        sampler: of a U-Net; DDIM in 50 steps by default.
+        batch: images at once; the last one may be smaller.
+        seed: of the noise that a stochastic scheduler adds.
+        watch: is told how many images are done, after every batch.
+
+    Returns:
+        (N, C, H, W) in [-1, 1].
+    """
+    chosen, found, done = sampler or Sampler(), list[Tensor](), 0
+    decoder = _autoencoder(network.autoencoder) if network.autoencoder else None
+    for index, part in enumerate(noise.split(batch)):
+        if network.denoises:
+            labels = None if network.classes is None else network.labels(len(part), done)
+            images = denoise(maker, part, chosen, seed + index, config=network.scheduler, labels=labels)
+        else:
+            images = maker(part)
+        if decoder is not None:
+            from gen_tickets.latents import decode
+
+            images = decode(decoder, images)
+        found.append(images.clamp(-1, 1))
+        done += len(part)
+        watch(done)
+    return torch.cat(found)
+
+
+def pixels(images: Tensor) -> np.ndarray:
+    """Images (N, C, H, W) in [-1, 1] as bytes (N, H, W, C).
+
+    >>> pixels(torch.tensor([-1.0, 1.0]).reshape(1, 1, 1, 2)).tolist()
+    [[[[0], [255]]]]
+    """
+    from gen_tickets.data import as_bytes
+
+    return as_bytes(images).permute(0, 2, 3, 1).numpy()
+
+
+def grid(images: np.ndarray, path: Path) -> None:
+    """Write images (N, H, W, C) of bytes as one picture, in rows of about the square root of N."""
+    from matplotlib.image import imsave
+
+    count, height, width, channels = images.shape
+    across = int(np.ceil(np.sqrt(count)))
+    down = -(-count // across)
+    sheet = np.full((down * across, height + 1, width + 1, channels), 255, dtype=np.uint8)
+    sheet[:count, :height, :width] = images
+    whole = sheet.reshape(down, across, height + 1, width + 1, channels).swapaxes(1, 2)
+    whole = whole.reshape(down * (height + 1), across * (width + 1), channels)
+    imsave(path, np.repeat(whole, 3, axis=2) if channels == 1 else whole)
+
+
+def _autoencoder(folder: str) -> nn.Module:
+    from gen_tickets.latents import load_autoencoder
+
+    return load_autoencoder(folder)
