@@ -1,34 +1,35 @@
-"""What the trainers of all families share: draws that follow from the step, the loop, its memory and its bad end."""
+"""What the trainers of all families share: the `Train` that they are, its memory and its checkpoints.
+
+>>> from gen_tickets import vae
+>>> from gen_tickets.models import build
+>>> model, train = build("vae", "tiny"), vae.trainer(torch.zeros(8, 1, 8, 8), vae.Settings(batch=4))
+>>> sorted(train(model, 0, 2)), list(train.kept)
+(['kl', 'loss', 'reconstruction'], [2])
+"""
 
 from __future__ import annotations
 
-import hashlib
-import math
-from collections.abc import Callable, Iterable, Mapping, MutableMapping
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, MutableMapping
+from contextlib import AbstractContextManager, closing
+from inspect import GEN_CLOSED, getgeneratorstate
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from common.masks import closest, prunable
-from common.runs.errors import DivergedError
 from common.scoped import seeded
+from gen_tickets._batches import Batches as Batches
+from gen_tickets._batches import step_seed
+from gen_tickets._checkpoint import Checkpoints, Slot, digest, load_states, save_states, tensors
+from gen_tickets._loop import Session, State, run
+from gen_tickets._ranks import agree, averaging, place
 
-__all__ = ["Batches", "Measure", "Session", "Trainer", "adam", "step_seed", "within"]
+__all__ = ["Batches", "Drive", "Measure", "Session", "Trainer", "adam", "plain", "step_seed", "within"]
 
 Measure = Callable[[nn.Module], Mapping[str, float]]
-_State = dict[str, Tensor]
-
-
-def step_seed(seed: int, *place: int | str) -> int:
-    """A seed of its own for every step and purpose, whatever was drawn before.
-
-    >>> step_seed(0, 7) == step_seed(0, 7), step_seed(0, 7) == step_seed(7, 0)
-    (True, False)
-    """
-    key = ":".join(map(str, (seed, *place)))
-    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:7], "big")
+Drive = Callable[[nn.Module, Iterator[Mapping[str, float]], int], None]  # the model, its steps, how many at most
 
 
 def adam(params: Iterable[Tensor], lr: float, betas: tuple[float, float]) -> torch.optim.Adam:
@@ -58,88 +59,10 @@ def within(model: nn.Module, *parts: str) -> dict[str, nn.Parameter]:
     return {n: p for n, p in every.items() if not parts or n.startswith(tuple(f"{part}." for part in parts))}
 
 
-class Batches:
-    """Batches by number: each epoch is a permutation of its own, drawn from the seed and the epoch.
-
-    Args:
-        images: (N, C, H, W), float32 in [-1, 1].
-        size: images in a batch; all of them if there are fewer.
-        seed: of the order.
-
-    Raises:
-        TypeError: the images are no float32 tensor.
-        ValueError: another number of dimensions, no image, values out of range, or a size below 1.
-
-    >>> batches = Batches(torch.linspace(-1, 1, 4).reshape(4, 1, 1, 1), 2, seed=0)
-    >>> sorted(torch.cat([batches(6), batches(7)]).flatten().tolist()) == batches.images.flatten().tolist()
-    True
-    """
-
-    def __init__(self, images: Tensor, size: int, seed: int) -> None:
-        if not isinstance(images, Tensor) or images.dtype != torch.float32:
-            found = images.dtype if isinstance(images, Tensor) else type(images).__name__
-            raise TypeError(f"found images of {found}; expected a float32 tensor (N, C, H, W) in [-1, 1]")
-        if images.dim() != 4 or not images.numel():
-            raise ValueError(f"found images of the shape {tuple(images.shape)}; expected (N, C, H, W) with N > 0")
-        low, high = images.min().item(), images.max().item()
-        if not (low >= -1 and high <= 1):
-            raise ValueError(f"found images from {low:g} to {high:g}; expected [-1, 1]. Rescale them.")
-        if size < 1:
-            raise ValueError(f"found a batch of {size}; expected at least 1 image")
-        self.images, self.size, self.seed = images, min(size, len(images)), seed
-        self._order: tuple[int, Tensor] = (-1, torch.empty(0))
-
-    @property
-    def epoch(self) -> int:
-        """Batches an epoch; the few images left over wait for the next permutation."""
-        return len(self.images) // self.size
-
-    def __call__(self, number: int) -> Tensor:
-        """The batch (size, C, H, W) of that number, from 0."""
-        epoch, place = divmod(number, self.epoch)
-        if self._order[0] != epoch:
-            draw = torch.Generator().manual_seed(step_seed(self.seed, "order", epoch))
-            self._order = (epoch, torch.randperm(len(self.images), generator=draw))
-        index = self._order[1][place * self.size : (place + 1) * self.size]
-        return self.images[index.to(self.images.device)]
-
-
-@dataclass(frozen=True)
-class Session:
-    """One training under way.
-
-    Attributes:
-        step: does the step of a number, in place; returns its losses.
-        optimizers: whose state the training carries along.
-        carried: tensors that it carries along beside the model, changed in place: averages, scores.
-        judged: what is measured at the end.
-    """
-
-    step: Callable[[int], Mapping[str, Tensor]]
-    optimizers: tuple[torch.optim.Optimizer, ...]
-    judged: nn.Module
-    carried: Mapping[str, Tensor] = field(default_factory=dict)
-
-    def state(self) -> _State:
-        """A flat copy of what is carried and of the optimizers' state."""
-        held = {f"carried.{name}": value.detach().clone() for name, value in self.carried.items()}
-        for i, optimizer in enumerate(self.optimizers):
-            for j, values in optimizer.state_dict()["state"].items():
-                held |= {f"optimizer.{i}.{j}.{key}": value.clone() for key, value in values.items()}
-        return held
-
-    def load(self, held: Mapping[str, Tensor]) -> None:
-        """Go on from such a copy."""
-        with torch.no_grad():
-            for name, value in self.carried.items():
-                value.copy_(held[f"carried.{name}"])
-        for i, optimizer in enumerate(self.optimizers):
-            layout, found = optimizer.state_dict(), dict[int, dict[str, Tensor]]()
-            for name, value in held.items():
-                kind, *place = name.split(".", 3)
-                if kind == "optimizer" and int(place[0]) == i:
-                    found.setdefault(int(place[1]), {})[place[2]] = value.clone()
-            optimizer.load_state_dict({**layout, "state": found})
+def plain(_: nn.Module, steps: Iterator[Mapping[str, float]], __: int) -> None:
+    """The default way of running a training: in this process, on the model's device, without anything around it."""
+    for _losses in steps:
+        pass
 
 
 class Trainer:
@@ -150,52 +73,97 @@ class Trainer:
     averages. Any other start has fresh ones. It remembers the first and the last end since it last began at step 0, so
     use one trainer a search.
 
+    In a process group of `torch.distributed` every process trains on its share, see `gen_tickets._ranks`.
+
     Args:
         begin: the model to a context with a `Session`.
         seed: of batches, latents and noise.
         measure: what to return beside the losses of the last step, from a network in eval mode.
 
     Attributes:
-        kept: step to the tensors remembered there, by name; they may be saved, and put here in another process.
+        kept: step to the tensors remembered there, by name; `save_memory` and `load_memory` take them elsewhere.
         carried: what the last training carried along, by name.
+        drive: runs the steps, `plain` or a `gen_tickets.lightning.Lightning`.
+        checkpoints: where to keep the state within a training, from which another process goes on, to the bit as if
+            never stopped; none by default.
     """
 
     def __init__(
         self, begin: Callable[[nn.Module], AbstractContextManager[Session]], seed: int, measure: Measure | None = None
     ) -> None:
         self.begin, self.seed, self.measure = begin, seed, measure
-        self.kept: MutableMapping[int, _State] = {}
-        self.carried: _State = {}
+        self.kept: MutableMapping[int, State] = {}
+        self.carried: State = {}
+        self.drive: Drive = plain
+        self.checkpoints: Checkpoints | None = None
 
     def __call__(self, model: nn.Module, start: int, stop: int) -> Mapping[str, float]:
         """Train, and return the losses of the last step and what is measured.
 
         Raises:
-            ValueError: the steps are not 0 <= start < stop.
+            ValueError: the steps are not 0 <= start < stop; or several processes cannot share a batch evenly.
             DivergedError: a loss is not finite, or at the end a weight.
+            RuntimeError: processes hold different weights, or what drives the training stopped it early.
+            TicketError: a checkpoint cannot be written.
         """
         if not 0 <= start < stop:
             raise ValueError(f"found the steps {start} to {stop}; expected 0 <= start < stop")
-        held = self._remembered(model, start)
+        metrics: dict[str, float] = {}
         was = model.training
-        with seeded(step_seed(self.seed, "begin")), self.begin(model) as session:
+        with closing(self._training(model, range(start, stop), metrics)) as steps:
+            self.drive(model, steps, stop - start)
+            if getgeneratorstate(steps) != GEN_CLOSED:
+                raise RuntimeError(f"training was stopped before step {stop} by a {type(self.drive).__name__}; expected"
+                                   " it to run to its end. Remove the callback that stops it.")  # fmt: skip
+        model.train(was)
+        return metrics
+
+    def _training(
+        self, model: nn.Module, steps: range, metrics: dict[str, float]
+    ) -> Generator[Mapping[str, float], None, None]:
+        """All of a training, one step at a time: it is run by `drive`, which may move the model first."""
+        held = self._remembered(model, steps.start)
+        with seeded(step_seed(self.seed, "begin")), self.begin(model) as session, averaging(session.optimizers):
             if held is not None:
                 session.load(held)
+            slot = None if self.checkpoints is None else self.checkpoints.of(self._known(model, steps, held, session))
+            first = steps.start if slot is None else _go_on(slot, model, session, steps.start)
+            agree(tensors(model) | {"step": torch.tensor(first)})
             model.train()
-            metrics = _loop(model, session.step, self.seed, range(start, stop))
+            for number, losses in run(model, session, self.seed, range(first, steps.stop)):
+                metrics.update(losses)
+                if slot is not None and number + 1 < steps.stop and slot.due(number + 1):
+                    slot.save(number + 1, session.state() | _named(tensors(model)))
+                yield losses
             if self.measure is not None:
                 torch.manual_seed(step_seed(self.seed, "measure"))
                 metrics |= self.measure(session.judged.eval())
             state = session.state()
-        model.train(was)
+        self._remember(model, steps.stop, state)
+
+    def _known(self, model: nn.Module, steps: range, held: State | None, session: Session) -> dict[str, Any]:
+        """What decides the outcome of a training, as far as it is known here."""
+        return {
+            "seed": self.seed,
+            "start": steps.start,
+            "stop": steps.stop,
+            "processes": place().processes,
+            "weights": digest(tensors(model)),
+            "taken over": None if held is None else digest(held),
+            "optimizers": [
+                [{**group, "params": len(group["params"])} for group in optimizer.param_groups]
+                for optimizer in session.optimizers
+            ],
+        }
+
+    def _remember(self, model: nn.Module, stop: int, state: State) -> None:
         self.carried = {n.removeprefix("carried."): t for n, t in state.items() if n.startswith("carried.")}
         self.kept.pop(stop, None)
-        self.kept[stop] = state | {f"model.{n}": p.detach().clone() for n, p in model.named_parameters()}
+        self.kept[stop] = state | _named({n: p.detach().clone() for n, p in model.named_parameters()})
         for step in list(self.kept)[1:-1]:
             del self.kept[step]
-        return metrics
 
-    def _remembered(self, model: nn.Module, start: int) -> _State | None:
+    def _remembered(self, model: nn.Module, start: int) -> State | None:
         """What a training that ended here left, if the model holds its weights or a pruned part of them."""
         if not start:
             self.kept.clear()
@@ -209,33 +177,40 @@ class Trainer:
                 return None
         return held
 
+    def save_memory(self, folder: Path | str) -> None:
+        """Keep what is remembered in a folder of its own, so that a search goes on elsewhere as if never stopped.
 
-def _loop(model: nn.Module, step: Callable[[int], Mapping[str, Tensor]], seed: int, steps: range) -> dict[str, float]:
-    state = [tensor.detach() for tensor in (*model.parameters(), *model.buffers())]
-    good, now = [t.clone() for t in state], [t.clone() for t in state]
-    losses: dict[str, float] = {}
-    for number in steps:
-        _copy(state, now)
-        torch.manual_seed(step_seed(seed, number))
-        losses = {name: float(loss.detach()) for name, loss in step(number).items()}
-        if not all(map(math.isfinite, losses.values())):
-            first = number == steps.start
-            _copy(now if first else good, state)
-            raise _diverged(number, f"the losses {losses}", number if first else number - 1)
-        good, now = now, good
-    if not all(bool(t.isfinite().all()) for t in state):
-        _copy(good, state)
-        raise _diverged(steps.stop - 1, "weights that are not finite after it", steps.stop - 1)
-    return losses
+        Raises:
+            ValueError: nothing was trained yet.
+            TicketError: the folder cannot be written.
+        """
+        if not self.kept:
+            raise ValueError("found nothing to keep: this trainer has not trained yet. Call it first")
+        save_states(Path(folder), self.kept, {"seed": self.seed})
 
+    def load_memory(self, folder: Path | str) -> None:
+        """Remember what was kept there; then `tickets(..., start=ticket)` goes on with moments and averages.
 
-def _diverged(step: int, found: str, last: int) -> DivergedError:
-    return DivergedError(
-        f"training diverged at step {step}: found {found}; expected finite ones. The model is back at its last good "
-        f"weights, those before step {last}. Lower the learning rate."
-    )
+        Raises:
+            TicketError: it is damaged, missing, or of another seed.
+        """
+        self.kept = load_states(Path(folder), {"seed": self.seed})
+        last = self.kept[list(self.kept)[-1]]
+        self.carried = {n.removeprefix("carried."): t for n, t in last.items() if n.startswith("carried.")}
 
 
-def _copy(source: list[Tensor], target: list[Tensor]) -> None:
-    for a, b in zip(source, target, strict=True):
-        b.copy_(a)
+def _named(values: Mapping[str, Tensor]) -> State:
+    return {f"model.{name}": value for name, value in values.items()}
+
+
+def _go_on(slot: Slot, model: nn.Module, session: Session, start: int) -> int:
+    """Take over the latest checkpoint, if there is one; returns the step to begin with."""
+    found = slot.latest()
+    if found is None:
+        return start
+    step, held = found
+    with torch.no_grad():
+        for name, value in tensors(model).items():
+            value.copy_(held[f"model.{name}"])
+    session.load(held)
+    return step

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from common.scores import Objective
-from gen_tickets._steps import step_seed
+from gen_tickets._batches import step_seed
+from gen_tickets._ranks import share
 
 __all__ = ["Batch", "Denoising", "evaluating"]
 
@@ -80,16 +81,20 @@ class Denoising:
     def batch(self, size: int, seed: int, step: int) -> Batch:
         """Images, drawn with replacement, noise and timesteps: a function of (seed, step) alone, on the CPU.
 
+        In a trainer's step on several processes each takes its share of them.
+
         Args:
-            size: images.
+            size: images, of all processes together.
             seed, step: of the draws.
         """
         generator = torch.Generator().manual_seed(step_seed(seed, "batch", step))
         index = torch.randint(len(self.images), (size,), generator=generator)
         noise = torch.randn((size, *self.images.shape[1:]), generator=generator, dtype=self.images.dtype)
         timesteps = torch.randint(self.timesteps, (size,), generator=generator)
-        index = index.to(self.images.device)
-        return Batch(self.images[index], noise, timesteps, None if self.labels is None else self.labels[index])
+        rows = slice(share(size).start, share(size).stop)
+        index = index[rows].to(self.images.device)
+        labels = None if self.labels is None else self.labels[index]
+        return Batch(self.images[index], noise[rows], timesteps[rows], labels)
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """The mean squared error of the predicted noise, a scalar, on the model's device and in its present mode.

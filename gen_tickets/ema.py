@@ -1,4 +1,4 @@
-r"""The running average of a network's weights, from which a diffusion model draws its samples.
+r"""The running average of a network's weights, from which diffusion models and GANs draw their samples.
 
 torch's `AveragedModel` keeps it, which needs no part of diffusers but its network and yields one that can be called.
 Its rule here is $\bar w \leftarrow d\,\bar w + (1 - d)\,w$, and $\bar w \leftarrow 0$ wherever $w$ is exactly zero: a
@@ -15,12 +15,13 @@ __all__ = ["average", "warm"]
 Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
-def average(model: nn.Module, decay: float) -> AveragedModel:
+def average(model: nn.Module, decay: float, *, warm_up: bool = True) -> AveragedModel:
     """An average of a model's weights that starts with the first `update_parameters(model)`.
 
     Args:
-        model: is copied; the copy, `.module`, is in eval mode and needs no gradients.
-        decay: $d$, the share of the old average that stays, in [0, 1); smaller in the first steps, see `warm`.
+        model: is copied; the copy, `.module`, is in eval mode and needs no gradients. Its buffers follow the model's.
+        decay: $d$, the share of the old average that stays, in [0, 1).
+        warm_up: whether the decay is smaller in the first steps, see `warm`.
 
     Raises:
         ValueError: the decay is out of range.
@@ -38,7 +39,7 @@ def average(model: nn.Module, decay: float) -> AveragedModel:
         raise ValueError(f"found an average with a decay of {decay}; expected a share in [0, 1), such as 0.9999")
 
     def update(averages: Tensors, weights: Tensors, count: Tensor | int) -> None:
-        share = 1 - warm(int(count), decay)
+        share = 1 - (warm(int(count), decay) if warm_up else decay)
         for mean, weight in zip(averages, weights, strict=True):
             mean.lerp_(weight.to(mean.dtype), share).masked_fill_(weight == 0, 0.0)
 

@@ -2,7 +2,8 @@
 
 A step updates the discriminator `critic_steps` times and the generator once. Rewinding takes back both; which of them
 is pruned is a choice of names: `within(gan, "generator")` or both. Below spectral norm it is the weight before
-normalisation. The average of the generator starts at its weights of that time and is zero wherever a weight is.
+normalisation. The average of the generator starts at its weights of that time and is zero wherever a weight is. On
+several processes BatchNorm is as `gen_tickets._ranks` says, and each process draws latents of its own.
 
 >>> from common import tickets
 >>> from gen_tickets.models import build
@@ -24,8 +25,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from gen_tickets._steps import Batches, Measure, Session, Trainer, adam
+from gen_tickets._batches import Batches
+from gen_tickets._ranks import share
+from gen_tickets._steps import Measure, Session, Trainer, adam
 from gen_tickets._steps import within as within
+from gen_tickets.ema import average
 from gen_tickets.gan_losses import (
     HINGE,
     NON_SATURATING,
@@ -120,7 +124,7 @@ def trainer(
     @contextmanager
     def begin(model: nn.Module) -> Iterator[Session]:
         pair = _Pair(_checked(model, settings), settings, batches, frozen)
-        yield Session(pair.step, (pair.critic_adam, pair.generator_adam), pair.average, pair.averages())
+        yield Session(pair.step, (pair.critic_adam, pair.generator_adam), pair.average.module, pair.averages())
 
     return Trainer(begin, seed, measure)
 
@@ -151,10 +155,11 @@ class _Pair:
         self.teacher = None if teacher is None else teacher.to(self.device)
         self.critic_adam = adam(gan.discriminator.parameters(), settings.lr, settings.betas)
         self.generator_adam = adam(gan.generator.parameters(), settings.lr, settings.betas)
-        self.average = copy.deepcopy(gan.generator).requires_grad_(False)
+        self.average = average(gan.generator, settings.average, warm_up=False)
+        self.average.update_parameters(gan.generator)  # the weights at the start are the first average
 
     def averages(self) -> dict[str, Tensor]:
-        return dict(self.average.named_parameters())
+        return dict(self.average.module.named_parameters())
 
     def step(self, number: int) -> dict[str, Tensor]:
         losses = {}
@@ -162,7 +167,7 @@ class _Pair:
             real = self.batches(number * self.settings.critic_steps + k).to(self.device)
             losses["discriminator"] = self.discriminate(real)
         losses["generator"] = self.generate()
-        self.follow()
+        self.average.update_parameters(self.gan.generator)
         return losses
 
     def latents(self, count: int) -> Tensor:
@@ -202,20 +207,12 @@ class _Pair:
         return total
 
     def generate(self) -> Tensor:
-        images = self.gan.generator(self.latents(self.settings.generator_batch))
+        images = self.gan.generator(self.latents(len(share(self.settings.generator_batch))))
         loss = self.settings.adversary.generator(self.gan.discriminator(images))
         self.generator_adam.zero_grad()
         loss.backward(inputs=list(self.gan.generator.parameters()))  # type: ignore[no-untyped-call]
         self.generator_adam.step()
         return loss
-
-    @torch.no_grad()
-    def follow(self) -> None:
-        """Move the average towards the weights; a pruned weight's average is zero, whatever it was before."""
-        for old, new in zip(self.average.parameters(), self.gan.generator.parameters(), strict=True):
-            old.lerp_(new, 1 - self.settings.average).mul_(new != 0)
-        for statistic, now in zip(self.average.buffers(), self.gan.generator.buffers(), strict=True):
-            statistic.copy_(now)
 
 
 def _checked(model: nn.Module, settings: Settings) -> GAN:

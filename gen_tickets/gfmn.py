@@ -26,6 +26,7 @@ from common.masks import Masks
 from common.rewind import snapshot
 from common.ticket import Ticket
 from gen_tickets._popup import Pool, chosen, frozen, gateable
+from gen_tickets._ranks import share
 from gen_tickets._steps import Measure, Session, Trainer, adam
 from gen_tickets.moments import Extractor, Moments, features, gaps, latent_length, moments
 
@@ -66,7 +67,9 @@ class _Matching:
         return dict(zip(("mean_average", "variance_average"), self.averages, strict=True))
 
     def step(self, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-        latents = torch.randn(self.settings.batch, latent_length(self.generator), device=self.real.mean.device)
+        latents = torch.randn(
+            len(share(self.settings.batch)), latent_length(self.generator), device=self.real.mean.device
+        )
         fake = features(self.extractor, self.generator(latents))
         apart = [self.real.mean - fake.mean(0), self.real.variance - fake.var(0)]
         for average, gap in zip(self.averages, apart, strict=True):
