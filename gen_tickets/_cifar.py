@@ -83,7 +83,7 @@ def _pickled(path: Path) -> Raw:
 
 
 def _npz(path: Path) -> Raw:
-    with np.load(path, allow_pickle=False) as file:
+    with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
         missing = [name for name in ("x", "y") if name not in file.files]
         if missing:
             raise ValueError(f"no array {' or '.join(missing)}")

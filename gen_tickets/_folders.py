@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -57,7 +58,7 @@ def _files(path: Path) -> Iterator[tuple[str, bytes]]:
         with zipfile.ZipFile(path) as archive:
             for name in filter(_is_image, sorted(archive.namelist())):
                 yield name, archive.read(name)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError) as error:
         raise ValueError(
             f"{path}: found a damaged zip ({error}); expected a whole one. Put a good copy there."
         ) from error
@@ -117,7 +118,7 @@ def _labels(names: list[str]) -> np.ndarray | None:
 
 def _npz(path: Path, size: int | None) -> Own:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             arrays = {name: file[name] for name in ("images", "labels") if name in file.files}
             others = ", ".join(file.files) or "nothing"
     except Exception as error:  # a damaged file makes zipfile and numpy raise almost anything

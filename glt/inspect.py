@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import platform
-from collections.abc import Callable
-from importlib import metadata
-from pathlib import Path
 from typing import Any
 
+from common.runs import health
 from common.runs.cli import Console
 from glt.config import Doctor, Inspect
 from glt.data import PLANETOID, load, planetoid_folder
@@ -29,8 +25,7 @@ def data(config: Inspect, console: Console) -> dict[str, Any]:
         for key, name in PLANETOID.items():
             folder = planetoid_folder(name, config.data_root)
             places[key] = str(folder / name / "raw") if folder else "not on this machine; downloaded when first used"
-        for name, place in places.items():
-            console.line(f"{name:10} {place}")
+        health.show(places, console, 10)
         return {"datasets": places}
     from glt.edges import Edges
 
@@ -53,67 +48,24 @@ def data(config: Inspect, console: Console) -> dict[str, Any]:
         "sha256": edges.fingerprint()["sha256"],
         "data_sha256": graph.sha256,
     }
-    for name, value in facts.items():
-        console.line(f"{name:16} {f'{value:.4g}' if isinstance(value, float) else value}")
+    health.show(facts, console, 16)
     return facts
 
 
 def doctor(config: Doctor, console: Console) -> dict[str, Any]:
-    """Versions, threads, data, and three small things that must work: a sparse product, a ticket file, a picture."""
-    del config
-    import torch
+    """Versions, threads, data, and three small things that must work: a sparse product, a ticket file, a picture.
 
-    names = (
-        "lottery-tickets",
-        "torch",
-        "torch-geometric",
-        "numpy",
-        "scipy",
-        "diffusers",
-        "lightning",
-        "torch-fidelity",
-    )
-    versions = {"python": platform.python_version()}
-    for name in names:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            versions[name] = "missing"
-    tests: dict[str, Callable[[], None]] = {
-        "torchvision imports": _torchvision,
+    Raises:
+        RuntimeError: one of them does not.
+    """
+    del config
+    checks = {
+        "torchvision imports": health.torchvision,
         "sparse product with gradients": _sparse,
-        "ticket written and read": _ticket,
+        "ticket written and read": health.ticket,
         "picture drawn": _picture,
     }
-    checks = {name: _try(test) for name, test in tests.items()}
-    folder = os.environ.get("GLT_DATA")
-    facts = {
-        "versions": versions,
-        "threads": torch.get_num_threads(),
-        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "GLT_DATA": None if not folder else f"{folder}{'' if Path(folder).is_dir() else ' (no such folder)'}",
-        "checks": checks,
-        "ok": all(outcome == "ok" for outcome in checks.values()),
-    }
-    for name, value in {**versions, **checks, "GLT_DATA": facts["GLT_DATA"] or "not set"}.items():
-        console.line(f"{name:32} {value}")
-    if not facts["ok"]:
-        raise RuntimeError(f"some checks failed: {', '.join(n for n, o in checks.items() if o != 'ok')}; see above")
-    return facts
-
-
-def _try(test: Callable[[], None]) -> str:
-    try:
-        test()
-    except Exception as error:  # a doctor reports whatever is wrong
-        return f"{type(error).__name__}: {error}"
-    return "ok"
-
-
-def _torchvision() -> None:
-    import torchvision.transforms
-
-    del torchvision
+    return health.examine(checks, console)
 
 
 def _sparse() -> None:
@@ -126,21 +78,6 @@ def _sparse() -> None:
     out.sum().backward()  # type: ignore[no-untyped-call]
     if values.grad is None or values.grad.tolist() != [1.0, 1.0]:
         raise RuntimeError(f"gradient {values.grad}, expected [1, 1]")
-
-
-def _ticket() -> None:
-    import tempfile
-
-    import torch
-
-    from common.masks import Masks
-    from common.ticket import Ticket
-
-    ticket = Ticket(Masks({"w": torch.tensor([True, False])}), {"w": torch.ones(2)})
-    with tempfile.TemporaryDirectory() as folder:
-        again = Ticket.load(ticket.save(folder))
-    if again.digest != ticket.digest:
-        raise RuntimeError("a ticket changed on disk")
 
 
 def _picture() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import zipfile
 from pathlib import Path
 
@@ -144,3 +146,18 @@ def test_bad_arrays(tmp_path: Path, arrays: dict[str, np.ndarray], message: str)
     np.savez(tmp_path / "own.npz", **arrays)
     with pytest.raises(ValueError, match=message):
         load(str(tmp_path / "own.npz"))
+
+
+def test_every_flipped_byte_of_a_zip_is_named_or_harmless(tmp_path: Path) -> None:
+    whole = tmp_path / "whole.zip"
+    with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in ("a.png", "b.png"):
+            file = io.BytesIO()
+            Image.fromarray(np.full((4, 4), 9, np.uint8)).save(file, "png")
+            archive.writestr(name, file.getvalue() + bytes(200))
+    content = whole.read_bytes()
+    for place in range(0, len(content), 7):
+        damaged = tmp_path / "damaged.zip"
+        damaged.write_bytes(content[:place] + bytes([content[place] ^ 255]) + content[place + 1 :])
+        with contextlib.suppress(ValueError):
+            load(str(damaged))
