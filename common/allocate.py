@@ -107,7 +107,7 @@ def erk(scores: Mapping[str, Tensor], density: float) -> dict[str, int]:
     return share(budget(scores, density, living), weights, living)
 
 
-def by_depth(p: float, q: float, floor: float) -> Allocation:
+def by_depth(p: float, q: float, floor: float, depths: Mapping[str, int] | None = None) -> Allocation:
     r"""Prune deeper tensors faster: by p + j q per cent a round for the j-th tensor, j from 0, down to a floor.
 
     $d_j = \max(\text{floor}, (1 - (p + jq)/100)^x)$, where x, the number of rounds, need not be whole: it is solved for
@@ -118,6 +118,7 @@ def by_depth(p: float, q: float, floor: float) -> Allocation:
         p: per cent of the first tensor that a round removes (20, not 0.2).
         q: per cent more for every next tensor, in the order of the scores.
         floor: the share that every tensor keeps at least, in [0, 1], up to rounding.
+        depths: j of every tensor by name, where several are equally deep; by default their places.
 
     Raises:
         ValueError: a rate is not above 0 and below 100, or the floor no share; in the allocation, a density below it.
@@ -134,7 +135,9 @@ def by_depth(p: float, q: float, floor: float) -> Allocation:
     def allocation(scores: Mapping[str, Tensor], density: float) -> dict[str, int]:
         living = alive(scores)
         k = budget(scores, density, living)
-        stays = dict(zip(scores, by_depth_rates(len(scores), p, q), strict=True))
+        places = {name: j if depths is None else depths[name] for j, name in enumerate(scores)}
+        rates = by_depth_rates(max(places.values()) + 1, p, q)
+        stays = {name: rates[j] for name, j in places.items()}
 
         def after(x: float) -> dict[str, float]:
             return {n: min(size * max(floor, stays[n] ** x), living[n]) for n, size in _sizes(scores).items()}

@@ -1,4 +1,4 @@
-"""The command `gen-tickets`: sample, speed."""
+"""The command `gen-tickets`: find, compare, sample, fid, export, speed, data, doctor."""
 
 from __future__ import annotations
 
@@ -11,10 +11,38 @@ __all__ = ["COMMANDS", "main"]
 
 COMMANDS = (
     Command(
+        "find",
+        "Find a ticket of a generative model, check it against its controls, save it and write a report.",
+        "gen_tickets.config:Find",
+        "gen_tickets.find:run",
+        ("family", "dataset"),
+    ),
+    Command(
+        "compare",
+        "Compare methods of finding tickets at the same densities and seeds.",
+        "gen_tickets.config:Compare",
+        "gen_tickets.compare:run",
+        ("family", "dataset"),
+    ),
+    Command(
         "sample",
         "Draw images of a ticket, by a dense, masked, sparse or slim network.",
         "gen_tickets.config:Sample",
         "gen_tickets.sample:run",
+        "ticket",
+    ),
+    Command(
+        "fid",
+        "Score images of a ticket by real ones.",
+        "gen_tickets.config:Fid",
+        "gen_tickets.fid:run",
+        "ticket",
+    ),
+    Command(
+        "export",
+        "Write a ticket's weights, zeros in place, for other programs.",
+        "gen_tickets.config:Export",
+        "gen_tickets.export:run",
         "ticket",
     ),
     Command(
@@ -24,6 +52,14 @@ COMMANDS = (
         "gen_tickets.speed:run",
         "ticket",
     ),
+    Command(
+        "data",
+        "Show which data sets are at hand, or what one holds.",
+        "gen_tickets.config:Inspect",
+        "gen_tickets.inspect:data",
+        "dataset",
+    ),
+    Command("doctor", "Check the installation.", "gen_tickets.config:Doctor", "gen_tickets.inspect:doctor"),
 )
 
 

@@ -1,10 +1,141 @@
-"""What a user may set, as dataclasses without heavy imports, so that `gen-tickets --help` answers at once."""
+"""What a user may set, as dataclasses without heavy imports, so that `gen-tickets --help` answers at once.
+
+A value of None means "what fits this family and size" (`gen_tickets.presets`).
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
-__all__ = ["Sample", "Speed"]
+from gen_tickets._config_tools import Doctor, Export, Fid, Inspect
+
+__all__ = [
+    "Adversarial", "Compare", "Doctor", "Export", "Fid", "Find", "Inspect", "Judging", "Sample", "Speed", "Training",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Training:
+    """How dense networks, tickets and controls are trained."""
+
+    steps: int | None = None
+    """Steps of every training."""
+    batch: int | None = None
+    """Images a step."""
+    lr: float | None = None
+    """Learning rate of Adam."""
+    rewind: float = 0.05
+    """Where tickets are rewound to, as a share of the steps; 0 is the initial weights."""
+    average: float | None = None
+    """Decay of the running average of weights that samples are drawn from (DDPM, GANs)."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of a U-Net's forward pass in training; weights stay float32."""
+    accelerator: Literal["cpu", "gpu", "auto"] = "cpu"
+    """Where trainings run; all but cpu by lightning."""
+    beta: float = 1.0
+    """Weight of the divergence of a VAE; 4 for a beta-vae."""
+    save_every: float = 300.0
+    """Seconds between two checkpoints of a training under way."""
+
+
+@dataclass(frozen=True)
+class Adversarial:
+    """What is particular to the training of GANs."""
+
+    critic_steps: int | None = None
+    """Updates of the discriminator a step."""
+    distil: bool = False
+    """Distil from the dense discriminator (Chen et al., ICLR 2021)."""
+    feature: int = 0
+    """Perturb the discriminator's features after so many of its layers (Chen et al., NeurIPS 2021); 0 does not."""
+
+
+@dataclass(frozen=True)
+class Judging:
+    """How images are drawn and judged."""
+
+    extractor: str | None = None
+    """inception for FID, or the classifier of the data set, as in mnist-cnn."""
+    weights: str | None = None
+    """Inception's file."""
+    samples: int | None = None
+    """Images to draw."""
+    scheduler: str = "dpm-solver++"
+    """ddim, ddpm or dpm-solver++, for a U-Net."""
+    steps: int | None = None
+    """Steps of the scheduler."""
+    engine: str = "dense"
+    """How tickets run when they are judged: dense, masked, sparse or slim."""
+    by: Literal["distance", "loss"] | None = None
+    """What decides whether a ticket wins: the Frechet distance, or the loss on the test images."""
+
+
+@dataclass(frozen=True)
+class Find:
+    """Find a ticket of a generative model, check it against its controls, save it and write a report."""
+
+    family: str = "ddpm"
+    """ddpm, vae, beta-vae, autoencoder, dcgan, sngan, wgan or gfmn."""
+    dataset: str = "digits"
+    """digits (embedded), mnist, cifar10, a folder or a zip of images, or an .npz."""
+    size: str | None = None
+    """tiny (8x8 images), small (28 or 32) or cifar10; by the images if not given."""
+    from_: str | None = None
+    """Folder of a DDPMPipeline that diffusers saved: prune that model."""
+    image_size: int | None = None
+    """Crop images to a square and resize them to this side."""
+    conditional: bool = False
+    """Give a U-Net the classes of the images."""
+    autoencoder: str | None = None
+    """Folder of an AutoencoderKL that diffusers saved: a U-Net on its latents."""
+    method: str | None = None
+    """How tickets are found: global, uniform, erk, lamp, by-depth or sensitivity (iterative, with that allocation),
+    one-shot, diff-pruning, static, set, rigl, gradual, sr-ste, strong or early-bird."""
+    part: str | None = None
+    """What is pruned: all, encoder, decoder, generator or discriminator; the generator of a GAN, else all."""
+    density: float | None = None
+    """Share of the weights to keep after the last round."""
+    rounds: int | None = None
+    """Rounds of pruning, in equal ratios."""
+    densities: list[float] | None = None
+    """Share kept after every round, instead of rounds and density."""
+    seeds: int = 3
+    """How many seeds, each with its own initial weights; intervals are over them."""
+    first_seed: int = 0
+    """The first seed; the others count up."""
+    controls: Literal["every", "last", "none"] = "last"
+    """At which rounds random and re-initialised tickets are trained beside the ticket."""
+    training: Training = field(default_factory=Training)
+    """Training."""
+    adversarial: Adversarial = field(default_factory=Adversarial)
+    """Training of GANs."""
+    quality: Judging = field(default_factory=Judging)
+    """Judging."""
+    data_root: str | None = None
+    """Folder of data sets, before GLT_DATA and the cache."""
+    out: str = "runs"
+    """Folder of run folders."""
+    name: str | None = None
+    """Name of the run folder; a hash of the settings if not given."""
+    fresh: bool = False
+    """Start over instead of going on after the finished rounds."""
+    jobs: int | None = None
+    """How many trainings run at once; one a core if not given."""
+    json: bool = False
+    """Print one JSON object on standard output."""
+    quiet: bool = False
+    """No progress lines."""
+
+
+@dataclass(frozen=True)
+class Compare(Find):
+    """Compare methods at the same densities, seeds and training, from the same dense networks."""
+
+    methods: list[str] | None = None
+    """Methods to compare; the first one has the random and re-initialised controls."""
+    controls: Literal["every", "last", "none"] = "every"
+    """At which rounds of the first method random and re-initialised tickets are trained."""
 
 
 @dataclass(frozen=True)

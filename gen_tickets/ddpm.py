@@ -24,6 +24,7 @@ import copy
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +47,7 @@ class Settings:
         weight_decay: of AdamW; without it, AdamW is Adam.
         clip: largest norm of the gradient.
         decay: of the average, see `gen_tickets.ema`.
+        precision: of the forward pass, `float32` or `bfloat16` (autocast); weights, moments and average stay float32.
 
     Raises:
         ValueError: a number is out of range.
@@ -57,11 +59,14 @@ class Settings:
     weight_decay: float = 0.0
     clip: float = 1.0
     decay: float = 0.9999
+    precision: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self) -> None:
         for name, least in (("batch", 1), ("lr", 0), ("warmup", 0), ("weight_decay", 0), ("clip", 0)):
             if not getattr(self, name) >= least:
                 raise ValueError(f"found settings with {name}={getattr(self, name)}; expected {least} or more")
+        if self.precision not in ("float32", "bfloat16"):
+            raise ValueError(f"found settings with precision={self.precision!r}; expected float32 or bfloat16")
 
 
 DDPM = Settings(warmup=5000)
@@ -87,9 +92,8 @@ def trainer(
 
     Returns:
         The trainer; it returns `loss` (without the penalty) and `gradient` (its norm before clipping) of the last step,
-        and what `measure` found. When called it raises `DivergedError` at the first step where one of the two is not
-        finite, with the model back at its last good weights, and ValueError if the model takes other images or labels
-        than the task has.
+        and what `measure` found. When called it raises `DivergedError` where one of the two is not finite, with the
+        model back at its last good weights, and ValueError if the model takes other images or labels than the task has.
 
     >>> from gen_tickets.models import ddpm
     >>> model = ddpm((1, 8, 8), (8, 16), attention=())
@@ -102,13 +106,15 @@ def trainer(
     @contextmanager
     def begin(model: nn.Module) -> Iterator[Session]:
         params = [param for param in model.parameters() if param.requires_grad]
+        device = params[0].device.type
         optimizer = torch.optim.AdamW(params, lr=chosen.lr, weight_decay=chosen.weight_decay, fused=True)
         mean = average(model, chosen.decay)
 
         def step(number: int) -> Mapping[str, Tensor]:
             for group in optimizer.param_groups:
                 group["lr"] = chosen.lr * min(1.0, (number + 1) / max(chosen.warmup, 1))
-            loss = task.loss(model, task.batch(chosen.batch, seed, number))
+            with torch.autocast(device, torch.bfloat16, enabled=chosen.precision == "bfloat16"):
+                loss = task.loss(model, task.batch(chosen.batch, seed, number))
             norm = _descend(loss if penalty is None else loss + penalty(), optimizer, chosen.clip)
             mean.update_parameters(model)
             return {"loss": loss.detach(), "gradient": norm}

@@ -11,7 +11,7 @@ from common.masks import prunable
 from common.scores import Objective, Scorer, taylor
 from gen_tickets.denoising import Batch, Denoising, evaluating
 
-__all__ = ["by_depth_rounds", "diff_pruning", "forward_blocks", "over_timesteps"]
+__all__ = ["by_depth_rounds", "depths", "diff_pruning", "forward_blocks", "over_timesteps"]
 
 FANG = "Fang et al., Structural Pruning for Diffusion Models, NeurIPS 2023"
 
@@ -46,6 +46,32 @@ def forward_blocks(model: nn.Module) -> list[dict[str, nn.Parameter]]:
     convs = {name: param for name, param in prunable(model).items() if param.dim() == 4}
     blocks = [{n: p for n, p in convs.items() if n.startswith(f"{path}.")} for path in paths]
     return [block for block in blocks if block]
+
+
+def depths(model: nn.Module) -> dict[str, int]:
+    """How deep every prunable weight of a U-Net lies, from 0: which of the blocks down, middle, up it is in.
+
+    What comes before the blocks (the first convolution, the embedding of time) counts with the first, what comes after
+    them with the last.
+
+    Args:
+        model: a U-Net of diffusers.
+
+    Raises:
+        TypeError: the model has no such blocks.
+
+    >>> from gen_tickets.models import ddpm
+    >>> found = depths(ddpm((1, 8, 8), (8, 16), attention=(1,)))
+    >>> found["conv_in.weight"], found["mid_block.resnets.0.conv1.weight"], found["conv_out.weight"]
+    (0, 2, 4)
+    """
+    blocks = [next(iter(block)).split(".") for block in forward_blocks(model)]
+    paths = ["mid_block." if path[0] == "mid_block" else f"{path[0]}.{path[1]}." for path in blocks]
+    last = {"conv_out.weight": len(paths) - 1}
+    return {
+        name: next((j for j, path in enumerate(paths) if name.startswith(path)), last.get(name, 0))
+        for name in prunable(model)
+    }
 
 
 def by_depth_rounds(

@@ -20,7 +20,8 @@ from gen_tickets.gan_models import GAN, DCGANDiscriminator, ResNetGenerator, SND
 from gen_tickets.vae_models import VAE, AutoEncoder, ConvDecoder, ConvEncoder, Image, first_side
 
 __all__ = [
-    "FAMILIES", "Config", "autoencoder", "build", "dcgan", "ddpm", "gfmn", "linear_autoencoder", "sngan", "vae",
+    "FAMILIES", "UNETS", "Config", "autoencoder", "build", "dcgan", "ddpm", "gfmn", "linear_autoencoder", "sngan",
+    "vae",
 ]  # fmt: skip
 
 Widths = tuple[int, ...]
@@ -174,6 +175,9 @@ class Config(NamedTuple):
     make: Callable[..., nn.Module]
 
 
+UNETS: dict[str, Widths] = {"tiny": (16, 32), "small": (32, 64, 64), "cifar10": (128, 256, 256, 256)}
+"""Widths of the U-Nets at each resolution."""
+
 _TINY, _SMALL, _CIFAR = (1, 8, 8), (1, 28, 28), (3, 32, 32)
 _DCGAN = {
     "tiny": Config(_TINY, partial(dcgan, latent=32, widths=(96, 48), critic=(32, 64))),
@@ -187,10 +191,10 @@ _VAE = {
 }
 FAMILIES: dict[str, dict[str, Config]] = {
     "ddpm": {
-        "tiny": Config(_TINY, partial(ddpm, widths=(16, 32), attention=(1,))),
-        "small": Config(_SMALL, partial(ddpm, widths=(32, 64, 64), attention=(2,))),
+        "tiny": Config(_TINY, partial(ddpm, widths=UNETS["tiny"], attention=(1,))),
+        "small": Config(_SMALL, partial(ddpm, widths=UNETS["small"], attention=(2,))),
         "cifar10": Config(
-            _CIFAR, partial(ddpm, widths=(128, 256, 256, 256), attention=(1,), layers=2, groups=32, dropout=0.1)
+            _CIFAR, partial(ddpm, widths=UNETS["cifar10"], attention=(1,), layers=2, groups=32, dropout=0.1)
         ),
     },
     "dcgan": _DCGAN,

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from common.runs.manifest import peak_rss_mb
 from common.runs.progress import Console
+from common.runs.session import clock, remedy, worked
 from common.runs.store import Run
-from common.ticket import Ticket, TicketError
+from common.ticket import Ticket
 from glt._settings import check, check_counts
 from glt.config import Find, preset
 from glt.data import Graph, canonical, load
@@ -46,8 +45,8 @@ def run(config: Find, console: Console) -> dict[str, Any]:
         console.line(_opening(config, graph, store))
         total = config.seeds * ((config.rounds or 0) + 1)
         shown: set[str] = set(store.finished())
-        with _remedy(store):
-            with _clock(store) as tick:
+        with remedy(store):
+            with clock(store) as tick:
                 climb_all(bound, store.folder, lambda: _show_new(store, shown, total, console, tick))
             return _conclude(bound, config, graph, store, console)
 
@@ -102,42 +101,11 @@ def _show_new(store: Run, shown: set[str], total: int, console: Console, tick: C
         console.round(len(shown), total, fields)
 
 
-@contextmanager
-def _clock(store: Run) -> Iterator[Callable[[], None]]:
-    """Log the seconds of work as they pass, so that whatever ends a session, most of them are kept."""
-    last = time.perf_counter()
-
-    def tick() -> None:
-        nonlocal last
-        now = time.perf_counter()
-        store.event("worked", seconds=now - last)
-        last = now
-
-    try:
-        yield tick
-    finally:
-        tick()
-
-
-@contextmanager
-def _remedy(store: Run) -> Iterator[None]:
-    """Say what to do about a damaged ticket of a rung of this very run."""
-    try:
-        yield
-    except TicketError as error:
-        if str(store.folder / "rounds") not in str(error):
-            raise
-        raise TicketError(
-            f"{error} Or delete the folder of that round, and the same command repeats it and those after it; or start "
-            "over (--fresh)."
-        ) from error
-
-
 def _conclude(bound: _Bound, config: Find, graph: Graph, store: Run, console: Console) -> dict[str, Any]:
     from glt.report import write_report
 
     summary = summarise(config, store)
-    seconds = float(sum(event["seconds"] for event in store.events("worked")))  # of earlier sessions too
+    seconds = worked(store)
     best = Ticket.load(store.folder / "rounds" / key(summary.chosen_seed, config.rounds or 0))
     final = summary.rungs[-1]
     accuracy = {name: value.as_dict() for name, value in final.accuracy.items()}

@@ -1,4 +1,4 @@
-"""Pieces of a run side by side, each in a process of its own that ends with its parent and names itself when it dies."""
+"""Pieces of a run side by side, each in a process that ends with its parent and names itself when it dies."""
 
 from __future__ import annotations
 

@@ -43,7 +43,6 @@ def test_divergence_names_step_and_loss_and_keeps_the_last_good_weights() -> Non
         trainer(Denoising(IMAGES))(model, 4, 9)
 
 
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers under numpy 2
 def test_schedulers_for_training_are_taken_and_no_others() -> None:
     for name in ("DDPMScheduler", "DDIMScheduler", "PNDMScheduler"):
         task = Denoising(IMAGES, scheduler=getattr(diffusers, name)(beta_schedule="squaredcos_cap_v2"))

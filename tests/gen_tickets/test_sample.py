@@ -54,7 +54,6 @@ def test_every_engine_draws_the_same_images(ticket: Path, tmp_path: Path, capsys
         assert np.abs(images[kind].astype(int) - images["dense"]).max() <= 1
 
 
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers under numpy 2
 @torch.no_grad()
 def test_samples_of_the_sparse_engine_follow_the_masked_model(ticket: Path) -> None:
     stored = Ticket.load(ticket)

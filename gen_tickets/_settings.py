@@ -1,0 +1,72 @@
+"""Settings of `find` and `compare` that cannot be met, refused before any work and before there is a folder."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from operator import attrgetter
+
+from common.runs.errors import UsageError
+from gen_tickets.config import Find
+from gen_tickets.data import Images
+from gen_tickets.draw import Sampler
+from gen_tickets.engines import ENGINES
+from gen_tickets.ladder import densities
+from gen_tickets.methods import check_method
+from gen_tickets.recipes import bind
+
+__all__ = ["check", "check_counts"]
+
+_SEEDS, _MOST = 2**32, 1_000_000
+_AT_LEAST_ONE = (
+    "rounds", "training.steps", "training.batch", "adversarial.critic_steps", "quality.samples", "quality.steps",
+    "jobs", "image_size",
+)  # fmt: skip
+_RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
+    "density": (lambda v: 0 < v <= 1, "is the share to keep and must lie in (0, 1]"),
+    "seeds": (lambda v: 1 <= v <= _MOST, f"must be from 1 to {_MOST}"),
+    "first_seed": (lambda v: 0 <= v < _SEEDS, f"must be from 0 to {_SEEDS - 1}"),
+    "training.lr": (lambda v: 0 < v < math.inf, "must be positive and finite"),
+    "training.rewind": (lambda v: 0 <= v < 1, "is a share of the steps and must lie in [0, 1)"),
+    "training.average": (lambda v: 0 <= v < 1, "must lie in [0, 1)"),
+    "training.beta": (lambda v: 0 <= v < math.inf, "must be 0 or positive, and finite"),
+    "training.save_every": (lambda v: v > 0, "must be positive"),
+    "adversarial.feature": (lambda v: v >= 0, "must be 0 or more"),
+    **{name: (lambda v: v >= 1, "must be at least 1") for name in _AT_LEAST_ONE},
+}
+
+
+def check(config: Find, methods: Sequence[str]) -> None:
+    """Refuse methods, samplers and engines that there are none of, and numbers out of their range.
+
+    Raises:
+        UsageError: naming the setting, the value found and the range expected.
+    """
+    for method in methods:
+        check_method(method, config.family)
+    for name, (fits, expected) in _RANGES.items():
+        value = attrgetter(name)(config)
+        if value is not None and not fits(value):
+            raise UsageError(f"--{name.replace('_', '-')} {expected}; found {value}")
+    shares = densities(config)
+    if any(not 0 < share <= 1 for share in shares) or sorted(shares, reverse=True) != shares:
+        raise UsageError(f"--densities are shares to keep in (0, 1], from high to low; found {shares}")
+    if config.quality.engine not in ENGINES:
+        raise UsageError(f"--quality.engine is one of {', '.join(ENGINES)}; found {config.quality.engine!r}")
+    Sampler(config.quality.scheduler, config.quality.steps or 1)
+    if config.from_ and config.family != "ddpm":
+        raise UsageError(f"--from brings a U-Net to prune; found the family {config.family}. Say ddpm")
+    if (config.conditional or config.autoencoder) and config.family != "ddpm":
+        raise UsageError(f"--conditional and --autoencoder are for ddpm; found the family {config.family}")
+
+
+def check_counts(config: Find, images: Images) -> None:
+    """Refuse a density so low that not one weight would be left, and parts that the model has not.
+
+    Raises:
+        UsageError: naming the setting, the value found and the lowest that keeps one.
+    """
+    total = sum(param.numel() for param in bind(config, images, config.first_seed).params.values())
+    density = densities(config)[-1]
+    if round(density * total) < 1:
+        raise UsageError(f"--density {density:g} keeps none of {total:,} weights; expected {1 / total:.2g} or more")

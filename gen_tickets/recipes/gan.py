@@ -1,0 +1,77 @@
+"""Recipe of GANs: DCGAN, WGAN with gradient penalty, SNGAN; both networks are rewound, whichever is pruned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from common.scoped import seeded
+from gen_tickets import gan
+from gen_tickets._steps import Trainer
+from gen_tickets.config import Find
+from gen_tickets.data import Images, as_floats
+from gen_tickets.gan_models import GAN
+from gen_tickets.recipes import Recipe
+from gen_tickets.recipes._parts import network_of, pruned_params, rewind_of, set_to, weights_of
+
+__all__ = ["bind"]
+
+_PUBLISHED = {"dcgan": gan.DCGAN, "wgan": gan.WGAN, "sngan": gan.SNGAN}
+
+
+def bind(config: Find, images: Images, seed: int, teacher: Mapping[str, Tensor] | None = None) -> Recipe:
+    """See `gen_tickets.recipes.bind`; with `config.adversarial.distil` the teacher's discriminator teaches."""
+    network = network_of(config, images)
+    model = cast(GAN, weights_of(network, seed))
+    how, particular = config.training, config.adversarial
+    settings = replace(
+        _PUBLISHED[config.family],
+        lr=set_to(how.lr),
+        batch=set_to(how.batch),
+        generator_batch=set_to(how.batch),
+        average=set_to(how.average),
+        critic_steps=set_to(particular.critic_steps),
+        feature=particular.feature,
+    )
+    judge = _discriminator(network.build, teacher) if particular.distil and teacher is not None else None
+    make = partial(gan.trainer, as_floats(images.train), settings, seed, teacher=judge)
+    return Recipe(
+        network=network,
+        model=model,
+        make_trainer=make,
+        train=make(),
+        params=pruned_params(model, config.part),
+        steps=set_to(how.steps),
+        rewind=rewind_of(config),
+        sampled=_averages,
+        losses=lambda _: {},
+        objective=partial(_fooled, count=128, seed=seed),
+        parts={"settings": settings},
+    )
+
+
+def _discriminator(build: Any, state: Mapping[str, Tensor]) -> nn.Module:
+    with seeded(0):
+        model = build()
+    model.load_state_dict(state)
+    found: nn.Module = model.discriminator
+    return found
+
+
+def _fooled(model: nn.Module, *, count: int, seed: int) -> list[Tensor]:
+    """The generator's loss against the present discriminator."""
+    pair = cast(GAN, model)
+    latents = torch.randn(count, pair.latent, generator=torch.Generator().manual_seed(seed))
+    return [nn.functional.softplus(-pair.discriminator(pair.generator(latents))).mean()]
+
+
+@torch.no_grad()
+def _averages(model: nn.Module, train: Trainer) -> Mapping[str, Tensor]:
+    pair = cast(GAN, model)
+    mean = gan.averaged(pair, train).state_dict()
+    return {**pair.state_dict(), **{f"generator.{name}": value for name, value in mean.items()}}

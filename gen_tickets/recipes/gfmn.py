@@ -1,0 +1,66 @@
+"""Recipe of moment-matching generators, dense ones and strong tickets, on features of the data's own classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import cast
+
+from torch import Tensor, nn
+
+from common.runs.errors import UsageError
+from common.scoped import seeded
+from gen_tickets import extractors, gfmn
+from gen_tickets._classifier import Classifier
+from gen_tickets.config import Find
+from gen_tickets.data import Images, as_floats
+from gen_tickets.recipes import Recipe
+from gen_tickets.recipes._parts import network_of, pruned_params, rewind_of, set_to, weights_of
+from gen_tickets.vae_models import normal_
+
+__all__ = ["bind"]
+
+_AVERAGE_LR = 1e-2  # for some thousand steps; the published 1e-5 is for millions
+_OTHER = 1  # seed of the classifier to match: judges use that of seed 0, and nobody should learn the judge's features
+
+
+def bind(config: Find, images: Images, seed: int, teacher: Mapping[str, Tensor] | None = None) -> Recipe:
+    """See `gen_tickets.recipes.bind`; the generator starts from N(0, 0.02)."""
+    del teacher  # there is nothing to distil from here
+    if images.classes is None:
+        raise UsageError(f"{images.name} has no labels to train a feature extractor on; gfmn needs one")
+    network, how = network_of(config, images), config.training
+    model = weights_of(network, seed)
+    with seeded(seed):
+        model.apply(normal_)
+    extractor = _layers(images)
+    real = gfmn.moments(extractor, as_floats(images.train))
+    settings = gfmn.Settings(batch=set_to(how.batch), lr=set_to(how.lr), average_lr=_AVERAGE_LR)
+    test = gfmn.moments(extractor, as_floats(images.test))
+    make = partial(gfmn.trainer, real, extractor, settings, seed)
+    return Recipe(
+        network=network,
+        model=model,
+        make_trainer=make,
+        train=make(),
+        params=pruned_params(model, config.part),
+        steps=set_to(how.steps),
+        rewind=rewind_of(config),
+        sampled=lambda trained, _: trained.state_dict(),
+        losses=lambda judged: gfmn.gaps(judged, test, extractor, seed=seed),
+        parts={"real": real, "extractor": extractor, "settings": settings},
+    )
+
+
+def _layers(images: Images) -> gfmn.Extractor:
+    """The layers of a classifier of these images after each ReLU, from images (N, C, H, W) in [-1, 1]."""
+    network = cast(Classifier, extractors.load(f"{images.name}-cnn", images, seed=_OTHER).module.network)
+
+    def features(shown: Tensor) -> list[Tensor]:
+        found, now = list[Tensor](), shown
+        for layer in network.maps:
+            now = layer(now)
+            found += [now] if isinstance(layer, nn.ReLU) else []
+        return [*found, network.hidden(now)]
+
+    return features
