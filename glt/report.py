@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import shlex
 from pathlib import Path
-from typing import Any
 
 from common.runs.plots import Rung, density_curve, graph_drawing, layer_densities
 from common.runs.report import Count, Figure, Report, render
 from common.runs.store import Run
+from common.runs.words import command_line as repeat
 from common.ticket import Ticket
 from glt.config import Find, preset
 from glt.data import Graph
@@ -38,7 +37,7 @@ def write_report(config: Find, graph: Graph, store: Run, summary: Summary, ticke
         verdict=verdict,
         winning=final.winning,
         counts=[Count(group, int(c["kept"]), int(c["total"])) for group, c in final.counts.items()],
-        summary=[*_DEFINITIONS, f"{config.seeds} seeds, {seconds:.0f} seconds of work."],
+        summary=[*_DEFINITIONS, f"{plural(config.seeds, 'seed')}, {seconds:.0f} seconds of work."],
         columns=["round", "edges kept", "weights kept", *(_NAMES[n] for n in _series(final)), "wins"],
         rows=[_dense_row(summary, len(_series(final))), *(_row(level) for level in summary.rungs)],
         figures=[*_figures(config, summary), *_drawing(graph, config, ticket)],
@@ -52,25 +51,9 @@ def write_report(config: Find, graph: Graph, store: Run, summary: Summary, ticke
 
 def command_line(config: Find) -> str:
     """The words that repeat a run: the data set, then every setting that differs from its default."""
-    words = ["glt", "find", config.dataset]
-    words += _changed(config, preset(Find(config.dataset, rounds=config.rounds)), "")
-    if config.rounds != preset(Find(config.dataset)).rounds:
-        words += ["--rounds", str(config.rounds)]
-    return shlex.join(words)
-
-
-def _changed(config: Any, default: Any, prefix: str) -> list[str]:
-    words: list[str] = []
-    for field in dataclasses.fields(config):
-        value, usual = getattr(config, field.name), getattr(default, field.name)
-        if dataclasses.is_dataclass(value):
-            words += _changed(value, usual, f"{prefix}{field.name}.")
-        elif value != usual and field.name not in ("dataset", "json", "quiet", "fresh"):
-            words += [
-                f"--{prefix}{field.name.replace('_', '-')}",
-                str(value).lower() if value in (True, False) else str(value),
-            ]
-    return words
+    usual = preset(Find(config.dataset, rounds=config.rounds))
+    words = repeat("glt find", config, usual, positional=("dataset",))
+    return words if config.rounds == preset(Find(config.dataset)).rounds else f"{words} --rounds {config.rounds}"
 
 
 def _series(level: Level) -> list[str]:

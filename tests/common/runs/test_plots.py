@@ -62,7 +62,7 @@ def test_the_heat_map_writes_every_number():
 
 
 def test_a_tall_heat_map_has_a_scale_instead_of_numbers():
-    texts = said(layer_densities({"1": {f"layer{i}": 0.1234 for i in range(61)}}))
+    texts = said(layer_densities({"1": {f"layer{i}": 0.1234 for i in range(81)}}))
     assert "12.3" not in texts
     assert "share kept (%)" in texts
 
