@@ -22,7 +22,7 @@ from gen_tickets._settings import check, check_counts
 from gen_tickets.config import Find
 from gen_tickets.data import Images
 from gen_tickets.ladder import densities
-from gen_tickets.presets import preset
+from gen_tickets.presets import preset, size_of
 from gen_tickets.report import About, write_report
 from gen_tickets.rounds import Plan, dense_key, keys, opened_images, round_key
 from gen_tickets.summary import Summary, summarise, verdict
@@ -138,7 +138,8 @@ def about(done: Finished, command: str, references: Sequence[str]) -> About:
         references: of its tickets.
     """
     config = done.config
-    usual = preset(type(config)(config.family, config.dataset), done.images)
+    usual = preset(type(config)(config.family, config.dataset, size=config.size), done.images)
+    usual = dataclasses.replace(usual, size=size_of(done.images))  # said, where the images do not say it
     return About(
         title=f"{config.family}, {config.size}, on {done.images.name}",
         command=command_line(f"gen-tickets {command}", config, usual, positional=("family", "dataset")),

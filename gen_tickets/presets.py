@@ -11,7 +11,7 @@ from gen_tickets.config import Find
 from gen_tickets.data import NAMES, Images, canonical
 from gen_tickets.models import FAMILIES
 
-__all__ = ["preset"]
+__all__ = ["preset", "size_of"]
 
 _SIZES = {8: "tiny", 28: "small", 32: "small"}
 
@@ -91,14 +91,25 @@ def preset(config: Find, images: Images | None = None) -> Find:
     )
 
 
+def size_of(images: Images) -> str | None:
+    """The named size for images of this side, if there is one.
+
+    >>> from gen_tickets.data import load
+    >>> size_of(load("digits"))
+    'tiny'
+    """
+    height, width = images.shape[1:]
+    return _SIZES.get(height) if height == width else None
+
+
 def _size(config: Find, images: Images) -> str:
     """The size whose images have this side; a model of one's own has none."""
     if config.from_ or config.autoencoder:
         return "own"
-    side = images.shape[1]
-    if side not in _SIZES or images.shape[1] != images.shape[2]:
+    size = size_of(images)
+    if size is None:
         raise UsageError(
             f"{images.name}: found images of {images.shape[1]}x{images.shape[2]} pixels; the named sizes are for 8, 28 "
             "and 32. Resize them (--image-size 32), or name the --size that shall try"
         )
-    return _SIZES[side]
+    return size

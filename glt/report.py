@@ -9,6 +9,7 @@ from common.runs.plots import Rung, density_curve, graph_drawing, layer_densitie
 from common.runs.report import Count, Figure, Report, render
 from common.runs.store import Run
 from common.runs.words import command_line as repeat
+from common.runs.words import plural
 from common.ticket import Ticket
 from glt.config import Find, preset
 from glt.data import Graph

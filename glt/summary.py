@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from common.runs import words
 from common.runs.stats import Estimate, estimate, is_winning
 from common.runs.store import Run
 from glt.config import Find
@@ -61,20 +62,15 @@ def _level(results: list[dict[str, Any]], dense: Estimate) -> Level:
 def verdict(level: Level, rungs: list[Level] | None = None) -> str:
     """One or two sentences: does the last rung win, and if not, which is the sparsest that does."""
     numbers = level.accuracy
-    kept = _kept(level)
-    compared = ", ".join(
-        f"{name} {numbers[name].mean:.1%}" for name in ("dense", "random", "reinit") if name in numbers
-    )
-    if level.winning:
-        text = f"A winning ticket: {kept} reach {numbers['ticket'].mean:.1%} test accuracy ({compared})."
-        if "random" in numbers and is_winning(numbers["random"], numbers["dense"]):
-            text += " Random tickets of the same counts win as well, so the search did not make the difference."
-        return text
-    text = f"Not a winning ticket: {kept} reach {numbers['ticket'].mean:.1%} test accuracy ({compared})."
     winners = [rung for rung in rungs or [] if rung.winning]
-    if winners:
-        text += f" The sparsest rung that wins is round {winners[-1].number}: {_kept(winners[-1])}."
-    return text
+    return words.verdict(
+        _kept(level),
+        f"{numbers['ticket'].mean:.1%} test accuracy",
+        {name: f"{numbers[name].mean:.1%}" for name in ("dense", "random", "reinit") if name in numbers},
+        winning=level.winning,
+        random_wins="random" in numbers and is_winning(numbers["random"], numbers["dense"]),
+        sparsest=f"round {winners[-1].number}: {_kept(winners[-1])}" if winners else None,
+    )
 
 
 def _kept(level: Level) -> str:
