@@ -1,4 +1,4 @@
-# make demo   find a graph lottery ticket on embedded data and say where its report lies
+# make demo   find a graph ticket and a ticket of a diffusion model on embedded data, and say where their reports lie
 # make test   the whole test suite
 # make lint   ruff, formatting, types
 # make docs   build the documentation into site/
@@ -12,6 +12,7 @@ STAMP := .venv/.setup-stamp
 
 demo: setup
 	$(BIN)/glt find
+	$(BIN)/gen-tickets find
 
 test: setup
 	$(BIN)/python -m pytest -n 2

@@ -13,6 +13,7 @@ from gen_tickets.draw import Sampler
 from gen_tickets.engines import ENGINES
 from gen_tickets.ladder import densities
 from gen_tickets.methods import check_method
+from gen_tickets.quality import FEWEST
 from gen_tickets.recipes import bind
 
 __all__ = ["check", "check_counts"]
@@ -61,11 +62,17 @@ def check(config: Find, methods: Sequence[str]) -> None:
 
 
 def check_counts(config: Find, images: Images) -> None:
-    """Refuse a density so low that not one weight would be left, and parts that the model has not.
+    """Refuse a density so low that not one weight would be left, parts that the model has not, too few images to judge.
 
     Raises:
         UsageError: naming the setting, the value found and the lowest that keeps one.
     """
+    fewest = min(len(images.test), config.quality.samples or 0)
+    if config.quality.by == "distance" and fewest < FEWEST:
+        raise UsageError(
+            f"found {len(images.test)} test images of {images.name} and --quality.samples {config.quality.samples}; a "
+            f"distance between them needs at least {FEWEST} each. Give more, or judge --quality.by loss"
+        )
     total = sum(param.numel() for param in bind(config, images, config.first_seed).params.values())
     density = densities(config)[-1]
     if round(density * total) < 1:

@@ -62,7 +62,7 @@ class Judging:
     samples: int | None = None
     """Images to draw."""
     scheduler: str = "dpm-solver++"
-    """ddim, ddpm or dpm-solver++, for a U-Net."""
+    """ddim, ddpm, dpm-solver++ or a class of diffusers, for a U-Net."""
     steps: int | None = None
     """Steps of the scheduler."""
     engine: str = "dense"
@@ -186,7 +186,7 @@ class Sample:
     steps: int = 50
     """Steps of the scheduler, for a U-Net."""
     scheduler: str = "ddim"
-    """ddim, ddpm or dpm-solver++, for a U-Net."""
+    """ddim, ddpm, dpm-solver++ or a class of diffusers, for a U-Net."""
     threads: int | None = None
     """Threads; as many as torch takes if not given."""
     seed: int = 0

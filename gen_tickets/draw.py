@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -26,26 +27,38 @@ SCHEDULERS: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Sampler:
-    """How a U-Net draws: a name in `SCHEDULERS`, and how many of its steps.
+    """How a U-Net draws: a name in `SCHEDULERS` or of a scheduler class of diffusers, and how many of its steps.
 
     Raises:
         UsageError: there is no such scheduler, or no step.
+
+    >>> Sampler("EulerDiscreteScheduler", 3).solver().timesteps.shape
+    torch.Size([3])
     """
 
     scheduler: str = "ddim"
     steps: int = 50
 
     def __post_init__(self) -> None:
-        if self.scheduler not in SCHEDULERS:
-            raise UsageError(f"--scheduler is one of {', '.join(SCHEDULERS)}; found {self.scheduler!r}")
+        if self.scheduler not in SCHEDULERS and not self.scheduler.endswith("Scheduler"):
+            raise UsageError(
+                f"--scheduler is one of {', '.join(SCHEDULERS)}, or a class of diffusers such as "
+                f"EulerDiscreteScheduler; found {self.scheduler!r}"
+            )
         if self.steps < 1:
             raise UsageError(f"--steps must be at least 1; found {self.steps}")
 
     def solver(self, config: Mapping[str, Any] | None = None) -> Any:
-        """A scheduler of diffusers, with the noise levels of a config if there is one."""
+        """A scheduler of diffusers at its steps, with the noise levels of a config if there is one.
+
+        Raises:
+            UsageError: diffusers has no such class.
+        """
         import diffusers
 
-        kind = getattr(diffusers, SCHEDULERS[self.scheduler])
+        kind = getattr(diffusers, SCHEDULERS.get(self.scheduler, self.scheduler), None)
+        if kind is None:
+            raise UsageError(f"--scheduler {self.scheduler}: diffusers {diffusers.__version__} has no such class")
         made = kind() if config is None else kind.from_config(dict(config))
         made.set_timesteps(self.steps)
         return made
@@ -75,7 +88,7 @@ def denoise(
     """
     solver = sampler.solver(config)
     generator = torch.Generator(noise.device).manual_seed(seed)
-    stochastic = {"generator": generator} if sampler.scheduler != "ddim" else {}
+    stochastic = {"generator": generator} if "generator" in signature(solver.step).parameters else {}
     given = () if labels is None else (labels,)
     x = noise * solver.init_noise_sigma
     for step in solver.timesteps:

@@ -54,7 +54,6 @@ class Judge:
 
     def __init__(self, config: Find, images: Images, recipe: Recipe, seed: int) -> None:
         self.config, self.images, self.recipe, self.seed = config.quality, images, recipe, seed
-        self.family = config.family
         self.extractor: Extractor | None = None
         if self.config.by == "distance":
             name, weights = set_to(self.config.extractor), self.config.weights
@@ -75,8 +74,10 @@ class Judge:
         losses = {name: float(value) for name, value in self.recipe.losses(model).items()}
         about: dict[str, Any] = {"seed": self.seed, "averaged": network.part == "generator" or network.denoises}
         if self.extractor is None:
-            return Judgement(losses, self._reconstructed(model), about)
-        found = self._draw(model, masks)
+            coded = network.part == "decoder"
+            shown = self._reconstructed(model) if coded else pixels(self._draw(model, masks, _SHOWN))
+            return Judgement(losses, shown, about)
+        found = self._draw(model, masks, set_to(self.config.samples))
         judged = quality.score(found, self.images, self.extractor, seed=self.seed)
         scores = {judged.label(kind): judged.scores[judged.label(kind)] for kind in _KINDS}
         about |= {
@@ -92,8 +93,8 @@ class Judge:
             about |= {"scheduler": self.config.scheduler, "steps": set_to(self.config.steps)}
         return Judgement(scores | losses, pixels(found[:_SHOWN]), about)
 
-    def _draw(self, model: nn.Module, masks: Masks) -> Tensor:
-        network, count = self.recipe.network, set_to(self.config.samples)
+    def _draw(self, model: nn.Module, masks: Masks, count: int) -> Tensor:
+        network = self.recipe.network
         batch = min(_SHOWN, count)
         prefix = f"{network.part}." if network.part else ""
         maker = network.maker(model)

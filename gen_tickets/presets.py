@@ -44,7 +44,15 @@ _FAMILIES = {
     "gfmn": _Preset(steps=400, batch=32, lr=1e-3, rounds=1, density=0.1, method="strong"),
 }
 _SPECIAL: dict[tuple[str, str], dict[str, Any]] = {
-    ("ddpm", "tiny"): {"steps": 600},
+    ("ddpm", "tiny"): {
+        "steps": 400,
+        "lr": 4e-3,
+        "average": 0.98,
+        "samples": 500,
+        "scheduler_steps": 10,
+        "rounds": 3,
+        "density": 0.3,
+    },
     ("vae", "tiny"): {"steps": 400},
     ("beta-vae", "tiny"): {"steps": 400},
     ("autoencoder", "tiny"): {"steps": 400},

@@ -20,9 +20,9 @@ from gen_tickets._reference import Reference, reference
 from gen_tickets.data import Images, as_bytes
 from gen_tickets.extractors import INCEPTION, Extractor
 
-__all__ = ["Quality", "Settings", "collect", "over_seeds", "score"]
+__all__ = ["FEWEST", "Quality", "Settings", "collect", "over_seeds", "score"]
 
-_LEAST = 8
+FEWEST = 8  # images of either side, for any score
 _SPLITS = 10
 _NAMES = {"frechet": ("FID", "FD"), "kernel": ("KID", "KD"), "classifier": ("IS", "CS")}
 
@@ -154,7 +154,7 @@ def score(
 
 def _fitting(settings: Settings, fake: int, real: int) -> Settings:
     """The settings for so many images: with too few of them, subsets of half the smaller set."""
-    least = max(_LEAST, settings.neighbours + 1)
+    least = max(FEWEST, settings.neighbours + 1)
     if min(fake, real) < least or min(settings.subsets, settings.neighbours) < 1 or settings.subset_size < 2:
         raise ValueError(
             f"found {fake} generated and {real} real images, {settings.subsets} subsets of {settings.subset_size} and "

@@ -37,7 +37,7 @@ def diff_pruning(search: Search) -> Iterator[Found]:
     convs = {name: p for name, p in recipe.params.items() if p.dim() == 4 and name != "conv_out.weight"}
     total = sum(p.numel() for p in recipe.params.values())
     free = sum(p.numel() for p in convs.values())
-    score = ddpm_tickets.diff_pruning(recipe.parts["task"], seed=search.seed)
+    score = ddpm_tickets.diff_pruning(recipe.parts["task"], size=recipe.parts["scored"], seed=search.seed)
     for density in search.densities:
         share = (density * total - (total - free)) / free
         if not share > 0:

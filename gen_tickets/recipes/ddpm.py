@@ -28,6 +28,7 @@ from gen_tickets.recipes._parts import network_of, pruned_params, rewind_of, set
 __all__ = ["bind"]
 
 _JUDGED = 2000  # test images of the loss
+_SCORED = 128  # training images a batch of criteria, or four batches of the training if those are fewer
 
 
 def bind(config: Find, images: Images, seed: int, teacher: Mapping[str, Tensor] | None = None) -> Recipe:
@@ -36,6 +37,7 @@ def bind(config: Find, images: Images, seed: int, teacher: Mapping[str, Tensor] 
     network, model = _network(config, images, seed)
     train, test = (_task(network, images, split) for split in ("train", "test"))
     how = config.training
+    scored = min(_SCORED, 4 * set_to(how.batch))
     settings = ddpm.Settings(
         batch=set_to(how.batch),
         lr=set_to(how.lr),
@@ -54,9 +56,9 @@ def bind(config: Find, images: Images, seed: int, teacher: Mapping[str, Tensor] 
         rewind=rewind_of(config),
         sampled=_averages,
         losses=lambda judged: {"loss": test.evaluate(judged)},
-        objective=train.objective(4, min(128, len(images.train)), seed),
+        objective=train.objective(4, scored, seed),
         depths=depths(model),
-        parts={"task": train, "settings": settings},
+        parts={"task": train, "settings": settings, "scored": scored},
     )
 
 

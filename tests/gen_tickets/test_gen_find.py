@@ -137,6 +137,7 @@ def test_compare_shares_the_dense_networks(tmp_path: Path, capsys: Any) -> None:
         (["find", "ddpm", "--from", "nowhere"], 3, "nowhere"),
         (["find", "ddpm", "digits", "--quality.scheduler", "euler"], 2, "--scheduler is one of"),
         (["find", "ddpm", "digits", "--image-size", "13"], 2, "found images of 13x13 pixels"),
+        (["find", "vae", "digits", "--quality.samples", "5"], 2, "needs at least 8 each"),
         (["compare", "vae", "--methods", "global", "global"], 2, "names one twice"),
     ],
 )
@@ -146,3 +147,52 @@ def test_mistakes_get_one_clear_line(words: list[str], code: int, text: str, tmp
     assert text in shown.err
     assert shown.err.count("\n") == 1
     assert not (tmp_path / "runs").exists()
+
+
+SHORT = ["find", "ddpm", "digits", "--seeds", "1", "--densities", "0.5", "--controls", "none", "--jobs", "1", "--json"]
+
+
+def test_classes_latents_and_pipelines_go_the_same_way(tmp_path: Path, capsys: Any) -> None:
+    from diffusers import AutoencoderKL
+
+    torch.manual_seed(0)
+    blocks = {"down_block_types": ("DownEncoderBlock2D",) * 2, "up_block_types": ("UpDecoderBlock2D",) * 2}
+    sizes = {"in_channels": 1, "out_channels": 1, "latent_channels": 2, "norm_num_groups": 4}
+    coder = AutoencoderKL(block_out_channels=(8, 8), **blocks, **sizes)
+    coder.save_pretrained(tmp_path / "coder")
+    steps = ["--training.steps", "3", "--quality.samples", "10", "--quality.steps", "2", "--method", "global"]
+    short = [*SHORT, *steps]
+    conditional = call(capsys, [*short, "--conditional", "true"], tmp_path / "a")
+    assert Ticket.load(conditional["ticket"]).recipe["network"]["classes"] == 10
+    latent = call(capsys, [*short, "--autoencoder", str(tmp_path / "coder")], tmp_path / "b")
+    found = opened(Ticket.load(latent["ticket"]))
+    assert found.network.noise_shape() == (2, 4, 4)
+    words = ["export", latent["ticket"], "--format", "state-dict", "--out", str(tmp_path / "latent.safetensors")]
+    assert main(words) == 0
+    plain = call(capsys, short, tmp_path / "c")
+    assert main(["export", plain["ticket"], "--format", "diffusers", "--out", str(tmp_path / "pipeline")]) == 0
+    capsys.readouterr()
+    again = call(capsys, [*short, "--from", str(tmp_path / "pipeline")], tmp_path / "d")
+    assert again["weights"]["total"] == plain["weights"]["total"]
+    assert not torch.equal(*(Ticket.load(one["ticket"]).weights["conv_in.bias"] for one in (again, plain)))
+    assert main(["sample", again["ticket"], "--count", "2", "--steps", "2", "--out", str(tmp_path / "drawn")]) == 0
+    assert main(["sample", latent["ticket"], "--count", "2", "--steps", "2", "--out", str(tmp_path / "drawn")]) == 0
+
+
+@pytest.mark.parametrize("method", ["set", "rigl", "gradual", "sr-ste", "lamp", "sensitivity", "diff-pruning"])
+def test_every_method_of_a_unet_keeps_what_it_says(method: str, tmp_path: Path, capsys: Any) -> None:
+    steps = ["--training.steps", "4", "--training.batch", "2", "--quality.by", "loss", "--quality.steps", "2"]
+    found = call(capsys, [*SHORT, *steps, "--method", method], tmp_path)
+    off = 0.03 if method == "diff-pruning" else 2e-3  # whole channels; rows that are no multiple of four stay dense
+    assert found["weights"]["density"] == pytest.approx(0.5, abs=off)
+    assert found["quality"]["name"] == "loss"
+
+
+@pytest.mark.parametrize(("family", "method"), [("dcgan", "early-bird"), ("sngan", "global"), ("gfmn", "strong")])
+def test_generators_are_drawn_from_their_tickets(family: str, method: str, tmp_path: Path, capsys: Any) -> None:
+    steps = ["--training.steps", "20", "--training.batch", "8", "--quality.samples", "16", "--controls", "last"]
+    words = ["find", family, *SHORT[2:], *steps, "--method", method]
+    found = call(capsys, words, tmp_path)
+    assert found["quality"].keys() == {"name", "dense", "ticket", "random", "reinit"}
+    assert main(["sample", found["ticket"], "--count", "2", "--out", str(tmp_path / "drawn")]) == 0
+    assert opened(Ticket.load(found["ticket"])).trained == (method != "strong")
