@@ -13,6 +13,7 @@ from gen_tickets.draw import Sampler
 from gen_tickets.engines import ENGINES
 from gen_tickets.ladder import densities
 from gen_tickets.methods import check_method
+from gen_tickets.networks import Network
 from gen_tickets.quality import FEWEST
 from gen_tickets.recipes import bind
 
@@ -54,6 +55,8 @@ def check(config: Find, methods: Sequence[str]) -> None:
         raise UsageError(f"--densities are shares to keep in (0, 1], from high to low; found {shares}")
     if config.quality.engine not in ENGINES:
         raise UsageError(f"--quality.engine is one of {', '.join(ENGINES)}; found {config.quality.engine!r}")
+    if config.quality.by == "loss" and Network(config.family, "tiny", (1, 8, 8)).part == "generator":
+        raise UsageError("--quality.by loss: a GAN has no loss on test images to be judged by. Say distance")
     Sampler(config.quality.scheduler, config.quality.steps or 1)
     if config.from_ and config.family != "ddpm":
         raise UsageError(f"--from brings a U-Net to prune; found the family {config.family}. Say ddpm")

@@ -18,8 +18,8 @@ from gen_tickets.data import Images, as_floats
 from gen_tickets.draw import Sampler, draw, pixels
 from gen_tickets.engines import engine
 from gen_tickets.extractors import Extractor
+from gen_tickets.presets import set_to
 from gen_tickets.recipes import Recipe
-from gen_tickets.recipes._parts import set_to
 
 __all__ = ["Judge", "Judgement"]
 
@@ -68,8 +68,7 @@ class Judge:
             masks: of its weights, for engines that need them.
         """
         network = self.recipe.network
-        with seeded(0):
-            model = network.build().eval()
+        model = network.initial(0).eval()
         model.load_state_dict(dict(sampled))
         losses = {name: float(value) for name, value in self.recipe.losses(model).items()}
         about: dict[str, Any] = {"seed": self.seed, "averaged": network.part == "generator" or network.denoises}

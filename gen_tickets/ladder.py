@@ -11,7 +11,6 @@ from torch import Tensor
 
 from common.apply import masked
 from common.rewind import restore, snapshot
-from common.scoped import seeded
 from common.search import tickets
 from common.study.controls import random_ticket, reinitialised
 from common.ticket import Ticket
@@ -23,7 +22,6 @@ from gen_tickets.gan_models import signed_constant_
 from gen_tickets.judge import Judge, Judgement
 from gen_tickets.methods import Found, Search, find
 from gen_tickets.recipes import Recipe, bind
-from gen_tickets.recipes._parts import weights_of
 
 __all__ = ["Ladder", "Rung", "densities"]
 
@@ -154,8 +152,7 @@ class Ladder:
     def _untrained(self, control: Ticket) -> Mapping[str, Tensor]:
         """A control of a strong ticket: its weights stay as they are, BatchNorm's statistics follow the images."""
         network = self.recipe.network
-        with seeded(0):
-            model = network.build()
+        model = network.initial(0)
         control.apply(model)
         model.train()
         for part in network.noise(_STATISTICS, self.seed).split(64):
@@ -173,7 +170,7 @@ class Ladder:
         return {**ticket.weights, **held}
 
     def _fresh(self, ticket: Ticket) -> Mapping[str, Tensor]:
-        model = weights_of(self.recipe.network, self.seed + _FRESH)
+        model = self.recipe.network.initial(self.seed + _FRESH)
         if ticket.trained is None:
             signed_constant_(model, ticket.density)
         return snapshot(model)

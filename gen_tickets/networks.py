@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from common.masks import Masks
 from common.runs.errors import UsageError
+from common.scoped import seeded
 from common.ticket import Ticket, TicketError
 from gen_tickets.models import FAMILIES, build
 
@@ -71,6 +72,11 @@ class Network:
         made: nn.Module = UNet2DModel.from_config(dict(self.unet))
         return made
 
+    def initial(self, seed: int) -> nn.Module:
+        """The whole model with the initial weights of a seed; torch's random state stays as it was."""
+        with seeded(seed):
+            return self.build()
+
     def maker(self, model: nn.Module) -> nn.Module:
         """The part of a model that makes images."""
         return model.get_submodule(self.part)
@@ -86,8 +92,7 @@ class Network:
             return self.unet["in_channels"], *((side, side) if isinstance(side, int) else side)
         if self.denoises:
             return self.image
-        with torch.random.fork_rng(devices=[]):
-            model = self.build()
+        model = self.initial(0)
         latent = getattr(model, "latent", None) or getattr(self.maker(model), "latent", None)
         if not isinstance(latent, int):
             raise UsageError(f"found no latents in {self} to draw images from; choose another of {', '.join(FAMILIES)}")
@@ -190,8 +195,7 @@ def opened(ticket: Ticket, model: str | None = None) -> Opened:
         network = named(model) if model is not None else Network.from_dict(stored or {})
     except (TypeError, KeyError) as error:
         raise TicketError(f"found a ticket whose recipe names no network of this suite: {stored}; {error}") from error
-    with torch.random.fork_rng(devices=[]):
-        whole = network.build().eval()
+    whole = network.initial(0).eval()
     maker = network.maker(whole)
     of = maker if ticket.weights.keys() == maker.state_dict().keys() else whole  # a ticket of that part alone
     ticket.apply(of)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from common.runs.errors import UsageError
 from common.runs.options import did_you_mean
@@ -11,7 +11,9 @@ from gen_tickets.config import Find
 from gen_tickets.data import NAMES, Images, canonical
 from gen_tickets.models import FAMILIES
 
-__all__ = ["preset", "size_of"]
+__all__ = ["preset", "set_to", "size_of"]
+
+_T = TypeVar("_T")
 
 _SIZES = {8: "tiny", 28: "small", 32: "small"}
 
@@ -121,3 +123,14 @@ def _size(config: Find, images: Images) -> str:
             "and 32. Resize them (--image-size 32), or name the --size that shall try"
         )
     return size
+
+
+def set_to(value: _T | None) -> _T:
+    """A setting that `preset` has filled.
+
+    Raises:
+        ValueError: it has not.
+    """
+    if value is None:
+        raise ValueError("found a setting that is not filled; call gen_tickets.presets.preset first")
+    return value

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -22,8 +21,8 @@ from gen_tickets.models import UNETS
 from gen_tickets.models import ddpm as unet_of
 from gen_tickets.networks import Network
 from gen_tickets.pipelines import config_of, load_pipeline
+from gen_tickets.presets import set_to
 from gen_tickets.recipes import Recipe
-from gen_tickets.recipes._parts import network_of, pruned_params, rewind_of, set_to, weights_of
 
 __all__ = ["bind"]
 
@@ -47,13 +46,10 @@ def bind(config: Find, images: Images, seed: int, teacher: Mapping[str, Tensor] 
     )
     make = partial(ddpm.trainer, train, settings, seed)
     return Recipe(
+        config=config,
         network=network,
         model=model,
         make_trainer=make,
-        train=make(),
-        params=pruned_params(model, config.part),
-        steps=set_to(how.steps),
-        rewind=rewind_of(config),
         sampled=_averages,
         losses=lambda judged: {"loss": test.evaluate(judged)},
         objective=train.objective(4, scored, seed),
@@ -72,8 +68,8 @@ def _network(config: Find, images: Images, seed: int) -> tuple[Network, nn.Modul
         return _from_pipeline(config.from_, images)
     if config.autoencoder:
         return _latent(config, images, seed, classes)
-    network = replace(network_of(config, images), classes=classes)
-    return network, weights_of(network, seed)
+    network = Network("ddpm", set_to(config.size), images.shape, classes)
+    return network, network.initial(seed)
 
 
 def _from_pipeline(folder: str, images: Images) -> tuple[Network, nn.Module]:

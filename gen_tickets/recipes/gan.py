@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from common.scoped import seeded
 from gen_tickets import gan
 from gen_tickets._steps import Trainer
 from gen_tickets.config import Find
 from gen_tickets.data import Images, as_floats
 from gen_tickets.gan_models import GAN
+from gen_tickets.networks import Network
+from gen_tickets.presets import set_to
 from gen_tickets.recipes import Recipe
-from gen_tickets.recipes._parts import network_of, pruned_params, rewind_of, set_to, weights_of
 
 __all__ = ["bind"]
 
@@ -26,8 +26,8 @@ _PUBLISHED = {"dcgan": gan.DCGAN, "wgan": gan.WGAN, "sngan": gan.SNGAN}
 
 def bind(config: Find, images: Images, seed: int, teacher: Mapping[str, Tensor] | None = None) -> Recipe:
     """See `gen_tickets.recipes.bind`; with `config.adversarial.distil` the teacher's discriminator teaches."""
-    network = network_of(config, images)
-    model = cast(GAN, weights_of(network, seed))
+    network = Network(config.family, set_to(config.size), images.shape)
+    model = cast(GAN, network.initial(seed))
     how, particular = config.training, config.adversarial
     settings = replace(
         _PUBLISHED[config.family],
@@ -38,16 +38,13 @@ def bind(config: Find, images: Images, seed: int, teacher: Mapping[str, Tensor] 
         critic_steps=set_to(particular.critic_steps),
         feature=particular.feature,
     )
-    judge = _discriminator(network.build, teacher) if particular.distil and teacher is not None else None
+    judge = _discriminator(network, teacher) if particular.distil and teacher is not None else None
     make = partial(gan.trainer, as_floats(images.train), settings, seed, teacher=judge)
     return Recipe(
+        config=config,
         network=network,
         model=model,
         make_trainer=make,
-        train=make(),
-        params=pruned_params(model, config.part),
-        steps=set_to(how.steps),
-        rewind=rewind_of(config),
         sampled=_averages,
         losses=lambda _: {},
         objective=partial(_fooled, count=128, seed=seed),
@@ -55,12 +52,10 @@ def bind(config: Find, images: Images, seed: int, teacher: Mapping[str, Tensor] 
     )
 
 
-def _discriminator(build: Any, state: Mapping[str, Tensor]) -> nn.Module:
-    with seeded(0):
-        model = build()
+def _discriminator(network: Network, state: Mapping[str, Tensor]) -> nn.Module:
+    model = cast(GAN, network.initial(0))
     model.load_state_dict(state)
-    found: nn.Module = model.discriminator
-    return found
+    return model.discriminator
 
 
 def _fooled(model: nn.Module, *, count: int, seed: int) -> list[Tensor]:

@@ -14,8 +14,9 @@ from gen_tickets import extractors, gfmn
 from gen_tickets._classifier import Classifier
 from gen_tickets.config import Find
 from gen_tickets.data import Images, as_floats
+from gen_tickets.networks import Network
+from gen_tickets.presets import set_to
 from gen_tickets.recipes import Recipe
-from gen_tickets.recipes._parts import network_of, pruned_params, rewind_of, set_to, weights_of
 from gen_tickets.vae_models import normal_
 
 __all__ = ["bind"]
@@ -29,8 +30,8 @@ def bind(config: Find, images: Images, seed: int, teacher: Mapping[str, Tensor] 
     del teacher  # there is nothing to distil from here
     if images.classes is None:
         raise UsageError(f"{images.name} has no labels to train a feature extractor on; gfmn needs one")
-    network, how = network_of(config, images), config.training
-    model = weights_of(network, seed)
+    network, how = Network(config.family, set_to(config.size), images.shape), config.training
+    model = network.initial(seed)
     with seeded(seed):
         model.apply(normal_)
     extractor = _layers(images)
@@ -39,13 +40,10 @@ def bind(config: Find, images: Images, seed: int, teacher: Mapping[str, Tensor] 
     test = gfmn.moments(extractor, as_floats(images.test))
     make = partial(gfmn.trainer, real, extractor, settings, seed)
     return Recipe(
+        config=config,
         network=network,
         model=model,
         make_trainer=make,
-        train=make(),
-        params=pruned_params(model, config.part),
-        steps=set_to(how.steps),
-        rewind=rewind_of(config),
         sampled=lambda trained, _: trained.state_dict(),
         losses=lambda judged: gfmn.gaps(judged, test, extractor, seed=seed),
         parts={"real": real, "extractor": extractor, "settings": settings},

@@ -138,6 +138,7 @@ def test_compare_shares_the_dense_networks(tmp_path: Path, capsys: Any) -> None:
         (["find", "ddpm", "digits", "--quality.scheduler", "euler"], 2, "--scheduler is one of"),
         (["find", "ddpm", "digits", "--image-size", "13"], 2, "found images of 13x13 pixels"),
         (["find", "vae", "digits", "--quality.samples", "5"], 2, "needs at least 8 each"),
+        (["find", "sngan", "digits", "--quality.by", "loss"], 2, "a GAN has no loss on test images"),
         (["compare", "vae", "--methods", "global", "global"], 2, "names one twice"),
     ],
 )
