@@ -62,7 +62,7 @@ def sensitivity(search: Search) -> Iterator[Found]:
         raise UsageError(f"found no loss to scan {recipe.network} by; choose another method than sensitivity")
     restore(recipe.model, search.dense.trained or {})
     found = scan(recipe.model, recipe.params, partial(_damage, recipe.objective))
-    return _rounds(search, found.allocation())
+    return _rounds(search, found.allocation(floor=_FLOOR))
 
 
 def one_shot(search: Search) -> Iterator[Found]:
