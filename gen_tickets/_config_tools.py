@@ -37,8 +37,8 @@ class Fid:
     """ddim, ddpm or dpm-solver++, for a U-Net; as in the search if not given, else ddim."""
     steps: int | None = None
     """Steps of the scheduler; as in the search if not given, else 50."""
-    engine: str = "sparse"
-    """How the network runs: sparse, slim, masked or dense."""
+    engine: str = "dense"
+    """How the network runs: dense, masked, sparse or slim; sparse pays for many images of a large network."""
     batch: int = 64
     """Images at once."""
     threads: int | None = None

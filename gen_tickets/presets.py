@@ -47,7 +47,7 @@ _FAMILIES = {
 }
 _SPECIAL: dict[tuple[str, str], dict[str, Any]] = {
     ("ddpm", "tiny"): {
-        "steps": 400,
+        "steps": 300,
         "lr": 4e-3,
         "average": 0.98,
         "samples": 500,

@@ -147,6 +147,9 @@ def _hyphens(text: str, known: Mapping[str, Any]) -> str:
     def written(found: re.Match[str]) -> str:
         return found[0].rstrip("_").replace("_", "-") if found[0][2:] in known else found[0]
 
+    for name in known:
+        if name.endswith("_"):  # the placeholder of a value, FROM_
+            text = text.replace(f" {name.upper()}", f" {name.upper().rstrip('_')} ")
     return re.sub(r"--\w+(?:\.\w+)*", written, text)
 
 

@@ -91,3 +91,25 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_a_missing_value_names_the_option_as_the_documentation_does() -> None:
     with pytest.raises(UsageError, match=r"--prune\.l1-edges: expected one argument"):
         find("--prune.l1_edges")
+
+
+def test_two_bare_words_and_a_name_that_python_keeps_for_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    @dataclass
+    class Config:
+        """What to find."""
+
+        family: str = "ddpm"
+        dataset: str = "digits"
+        from_: str | None = None
+        """A folder."""
+
+    words = ["vae", "--from", "here", "mnist"]
+    assert parse("x", "About.", Config, words, positional=("family", "dataset")) == Config("vae", "mnist", "here")
+    with pytest.raises(UsageError, match="Give one family and one dataset"):
+        parse("x", "About.", Config, ["a", "b", "c"], positional=("family", "dataset"))
+    with pytest.raises(SystemExit):
+        parse("x", "About.", Config, ["--help"], positional=("family", "dataset"))
+    shown = capsys.readouterr().out
+    assert "[FAMILY] [DATASET] [options]" in shown
+    assert "--from FROM " in shown
+    assert "from_" not in shown
