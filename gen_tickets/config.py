@@ -91,7 +91,7 @@ class Find:
     """Folder of an AutoencoderKL that diffusers saved: a U-Net on its latents."""
     method: str | None = None
     """How tickets are found: global, uniform, erk, lamp, by-depth or sensitivity (iterative, with that allocation),
-    one-shot, diff-pruning, static, set, rigl, gradual, sr-ste, strong or early-bird."""
+    one-shot, diff-pruning, static, set, rigl, gradual, sr-ste, strong, strong-global or early-bird."""
     part: str | None = None
     """What is pruned: all, encoder, decoder, generator or discriminator; the generator of a GAN, else all."""
     density: float | None = None

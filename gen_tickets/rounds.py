@@ -10,7 +10,8 @@ last round's own weights, and `memory/` what its trainer remembers, from which a
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -19,6 +20,7 @@ import numpy as np
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from common.runs.errors import DivergedError
 from common.runs.manifest import peak_rss_mb
 from common.runs.store import Run
 from common.ticket import Ticket
@@ -84,7 +86,8 @@ def dense(plan: Plan, seed: int) -> None:
         return
     ladder = _ladder(plan, seed)
     _checkpoint(ladder, run, key, plan)
-    rung = ladder.dense()
+    with _last_good(ladder, run.round(key)):
+        rung = ladder.dense()
     ladder.recipe.train.save_memory(run.round(key) / _MEMORY)
     _finish(run, key, plan, rung, "dense", {})
 
@@ -108,11 +111,13 @@ def method(plan: Plan, seed: int, name: str, controls: str) -> None:
     before = run.round(round_key(seed, name, rest[0][0] - 1)) if rest[0][0] > 1 else None
     last = whole if before is None or not (before / _RAW).exists() else _start(before, load_file(before / _RAW))
     _checkpoint(ladder, run, round_key(seed, name, rest[0][0]), plan)
-    for rung in ladder.climb(name, whole, last, rest):
-        key = round_key(seed, name, rung.number)
-        judged = {}
-        if controls == "every" or (controls == "last" and rung.number == wanted[-1][0]):
-            judged = {kind: ladder.control(kind, rung.ticket) for kind in ("random", "reinit")}
+    rungs = ladder.climb(name, whole, last, rest)
+    for number, _ in rest:
+        key = round_key(seed, name, number)
+        with _last_good(ladder, run.round(key)):
+            rung = next(rungs)
+            wished = controls == "every" or (controls == "last" and number == wanted[-1][0])
+            judged = {kind: ladder.control(kind, rung.ticket) for kind in ("random", "reinit")} if wished else {}
         _keep_raw(run.round(key), rung.ticket)
         _finish(run, key, plan, rung, name, judged)
         if rung.number > 1:
@@ -147,6 +152,17 @@ def _start(folder: Path, raw: Mapping[str, Tensor]) -> Ticket:
     """A round's ticket with its own weights in place of the averages."""
     ticket = Ticket.load(folder)
     return replace(ticket, trained={**(ticket.trained or {}), **raw})
+
+
+@contextmanager
+def _last_good(ladder: Ladder, folder: Path) -> Iterator[None]:
+    """Keep the last good weights of a training that diverges, and say where."""
+    try:
+        yield
+    except DivergedError as error:
+        path = folder / "last-good.safetensors"
+        save_file({name: value.contiguous() for name, value in ladder.recipe.model.state_dict().items()}, path)
+        raise DivergedError(f"{error} Those weights are in {path}; finished rounds are kept.") from error
 
 
 def _keep_raw(folder: Path, ticket: Ticket) -> None:

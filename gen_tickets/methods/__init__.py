@@ -25,11 +25,12 @@ METHODS = {
     "diff-pruning": "channels:diff_pruning", "early-bird": "channels:early_bird",
     "static": "from_scratch:static", "set": "from_scratch:set_", "rigl": "from_scratch:rigl",
     "gradual": "from_scratch:gradual", "sr-ste": "from_scratch:sr_ste", "strong": "strong:strong",
+    "strong-global": "strong:strong_global",
 }  # fmt: skip
 """Name to `file here:function`."""
 
 _ONLY = {
-    "diff-pruning": ("ddpm",), "sr-ste": ("ddpm",), "strong": ("gfmn",),
+    "diff-pruning": ("ddpm",), "sr-ste": ("ddpm",), "strong": ("gfmn",), "strong-global": ("gfmn",),
     "early-bird": ("dcgan", "wgan", "sngan", "vae", "beta-vae", "autoencoder", "gfmn"),
 }  # fmt: skip
 

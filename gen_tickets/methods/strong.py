@@ -11,13 +11,23 @@ from gen_tickets import gfmn
 from gen_tickets.gan_models import signed_constant_
 from gen_tickets.methods import Found, Search
 
-__all__ = ["strong"]
+__all__ = ["strong", "strong_global"]
 
 _FASTER = 10.0  # learning rate of scores, in those of weights
 
 
 def strong(search: Search) -> Iterator[Found]:
-    """The best share of every tensor by learned scores; the weights are signed constants, drawn for that density.
+    """The best share of every tensor by learned scores."""
+    return _chosen(search, across=False)
+
+
+def strong_global(search: Search) -> Iterator[Found]:
+    """The best share of all weights together, by one threshold that follows the scores."""
+    return _chosen(search, across=True)
+
+
+def _chosen(search: Search, *, across: bool) -> Iterator[Found]:
+    """Edge-popup on signed constants that are drawn for the density.
 
     References:
         Yeo et al., Can We Find Strong Lottery Tickets in Generative Models?, AAAI 2023.
@@ -36,6 +46,7 @@ def strong(search: Search) -> Iterator[Found]:
             steps=recipe.steps,
             settings=settings,
             seed=search.seed,
+            across=across,
         )
         ticket.apply(model)
         yield Found(ticket, snapshot(model))

@@ -111,4 +111,7 @@ def test_savings_count_the_dense_epochs_until_a_ticket_emerged() -> None:
     }
     assert (cost(dense, dense), cost(bird, dense)) == (200.0, 80.0)
     assert (spent(dense), spent(bird)) == (8.0, 4.0)
-    assert savings([dense, bird])[2] == "| 0 | 1 | 100 to 40 | 200 to 80 | 8 to 4 | 60% | 50% |"
+    assert (
+        savings([dense, bird])[2]
+        == "| 0 | 1 | 100 to 40 | 200 to 80 | 8 to 4 | 60% | 50% | 80% of FLOPs, 75% of time |"
+    )
