@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -46,13 +46,13 @@ def test_a_search_that_stopped_goes_on_to_the_same_tickets(tmp_path: Path) -> No
 
     def search(folder: Path) -> Any:
         torch.manual_seed(0)
-        model = build("autoencoder", "tiny")
+        model = cast(Any, build("autoencoder", "tiny")).to(memory_format=torch.channels_last)
         trainer = vae.trainer(torch.linspace(-1, 1, 16 * 64).reshape(16, 1, 8, 8), vae.Settings(batch=8), seed=0)
         return climb(folder, model, trainer, [1.0, 0.6, 0.3], steps=4, rewind=1, params=vae.within(model))
 
-    whole = [ticket.digest for _, ticket in search(tmp_path / "whole")]
-    begun = [ticket.digest for _, ticket in islice(search(tmp_path / "parts"), 3 - 1)]
-    rest = [(number, ticket.digest) for number, ticket in search(tmp_path / "parts")]
+    whole = [(ticket.digest, ticket.metrics) for _, ticket in search(tmp_path / "whole")]
+    begun = [(ticket.digest, ticket.metrics) for _, ticket in islice(search(tmp_path / "parts"), 3 - 1)]
+    rest = [(number, (ticket.digest, ticket.metrics)) for number, ticket in search(tmp_path / "parts")]
     assert begun == whole[:2]
     assert rest == [(1, whole[1]), (2, whole[2])]  # the second round was not saved when the caller stopped in it
     assert list(search(tmp_path / "parts")) == []
@@ -82,6 +82,9 @@ def test_a_ticket_wins_only_where_both_controls_do_not() -> None:
         ("ticket", "20.0%"): "matches", ("random", "20.0%"): "matches", ("reinit", "20.0%"): "worse",
         ("ticket", "10.0%"): "worse",
     }  # fmt: skip
+
+    few = table("autoencoder", [row for row in rows if row["seed"] < 2], dense)[3:]
+    assert [line.split(" | ")[-1] for line in few] == ["too few seeds |"] * 7
 
 
 def test_savings_count_the_dense_epochs_until_a_ticket_emerged() -> None:
