@@ -43,16 +43,19 @@ class Session:
         return held
 
     def load(self, held: Mapping[str, Tensor]) -> None:
-        """Go on from such a copy."""
+        """Go on from such a copy; moments get their parameters' order in memory, which fused Adam takes for granted."""
         with torch.no_grad():
             for name, value in self.carried.items():
                 value.copy_(held[f"carried.{name}"])
         for i, optimizer in enumerate(self.optimizers):
             layout, found = optimizer.state_dict(), dict[int, dict[str, Tensor]]()
+            params = [param for group in optimizer.param_groups for param in group["params"]]
             for name, value in held.items():
                 kind, *place = name.split(".", 3)
                 if kind == "optimizer" and int(place[0]) == i:
-                    found.setdefault(int(place[1]), {})[place[2]] = value.clone()
+                    param = params[int(place[1])]
+                    own = torch.empty_like(param, dtype=value.dtype) if value.shape == param.shape else value.clone()
+                    found.setdefault(int(place[1]), {})[place[2]] = own.detach().copy_(value)
             optimizer.load_state_dict({**layout, "state": found})
 
 

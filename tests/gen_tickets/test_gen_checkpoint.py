@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from interrupted import DIGITS, QUICK, Until, made, network, same
+from interrupted import DIGITS, QUICK, Until, equal, made, network, same
 from torch import nn
 
 from common.apply import masked
@@ -184,3 +184,21 @@ def test_a_checkpoint_is_due_after_steps_or_seconds(tmp_path: Path) -> None:
         Checkpoints(tmp_path, steps=0)
     with pytest.raises(ValueError, match="found checkpoints every -1 seconds; expected 0 or more"):
         Checkpoints(tmp_path, seconds=-1)
+
+
+def test_moments_have_their_parameters_order_in_memory(tmp_path: Path) -> None:
+    """Fused Adam reads moments in the order of the parameter; what comes from a file lies in rows."""
+
+    def trained(again: bool) -> nn.Module:
+        model, train = made("ddpm")
+        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        train(model, 0, 3)
+        if again:
+            train.save_memory(tmp_path)
+            train = made("ddpm")[1]
+            train.load_memory(tmp_path)
+        train(model, 3, 6)
+        return model
+
+    one, two = trained(again=False), trained(again=True)
+    assert equal(one.state_dict(), two.state_dict())
