@@ -7,12 +7,15 @@ from collections.abc import Callable, Sequence
 from operator import attrgetter
 
 from common.runs.errors import UsageError
+from common.runs.options import did_you_mean
 from gen_tickets.config import Find
 from gen_tickets.data import Images
 from gen_tickets.draw import Sampler
 from gen_tickets.engines import ENGINES
 from gen_tickets.ladder import densities
 from gen_tickets.methods import check_method
+from gen_tickets.methods._checks import check_search
+from gen_tickets.models import FAMILIES
 from gen_tickets.networks import Network
 from gen_tickets.quality import FEWEST
 from gen_tickets.recipes import bind
@@ -53,6 +56,11 @@ def check(config: Find, methods: Sequence[str]) -> None:
     shares = densities(config)
     if any(not 0 < share <= 1 for share in shares) or sorted(shares, reverse=True) != shares:
         raise UsageError(f"--densities are shares to keep in (0, 1], from high to low; found {shares}")
+    steps, rewind = config.training.steps or 1, config.training.rewind
+    if round(rewind * steps) >= steps:
+        raise UsageError(
+            f"--training.rewind {rewind:g} leaves none of {steps} steps to train; expected a smaller share"
+        )
     if config.quality.engine not in ENGINES:
         raise UsageError(f"--quality.engine is one of {', '.join(ENGINES)}; found {config.quality.engine!r}")
     if config.quality.by == "loss" and Network(config.family, "tiny", (1, 8, 8)).part == "generator":
@@ -62,10 +70,16 @@ def check(config: Find, methods: Sequence[str]) -> None:
         raise UsageError(f"--from brings a U-Net to prune; found the family {config.family}. Say ddpm")
     if (config.conditional or config.autoencoder) and config.family != "ddpm":
         raise UsageError(f"--conditional and --autoencoder are for ddpm; found the family {config.family}")
+    known = FAMILIES[config.family]
+    if not (config.from_ or config.autoencoder) and config.size is not None and config.size not in known:
+        near = did_you_mean(config.size, known)
+        raise UsageError(f"--size of {config.family} is one of {', '.join(known)}; found {config.size!r}.{near}")
+    if config.adversarial.distil and Network(config.family, "tiny", (1, 8, 8)).part != "generator":
+        raise UsageError(f"--adversarial.distil is for GANs; found the family {config.family}. Leave it out")
 
 
-def check_counts(config: Find, images: Images) -> None:
-    """Refuse a density so low that not one weight would be left, parts that the model has not, too few images to judge.
+def check_counts(config: Find, images: Images, methods: Sequence[str] = ()) -> None:
+    """Refuse what only data and network show: too low a density, parts that are not there, too few images to judge.
 
     Raises:
         UsageError: naming the setting, the value found and the lowest that keeps one.
@@ -76,7 +90,12 @@ def check_counts(config: Find, images: Images) -> None:
             f"found {len(images.test)} test images of {images.name} and --quality.samples {config.quality.samples}; a "
             f"distance between them needs at least {FEWEST} each. Give more, or judge --quality.by loss"
         )
-    total = sum(param.numel() for param in bind(config, images, config.first_seed).params.values())
+    recipe = bind(config, images, config.first_seed)
+    total = sum(param.numel() for param in recipe.params.values())
     density = densities(config)[-1]
     if round(density * total) < 1:
         raise UsageError(f"--density {density:g} keeps none of {total:,} weights; expected {1 / total:.2g} or more")
+    for method in methods:
+        check_search(method, recipe, densities(config))
+    if recipe.network.denoises:
+        Sampler(config.quality.scheduler, config.quality.steps or 1).solver(recipe.network.scheduler)

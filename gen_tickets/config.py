@@ -33,8 +33,8 @@ class Training:
     """Of a U-Net's forward pass in training; weights stay float32."""
     accelerator: Literal["cpu", "gpu", "auto"] = "cpu"
     """Where trainings run; all but cpu by lightning."""
-    beta: float = 1.0
-    """Weight of the divergence of a VAE; 4 for a beta-vae."""
+    beta: float | None = None
+    """Weight of the divergence of a VAE: 1, and 4 for a beta-vae."""
     save_every: float = 300.0
     """Seconds between two checkpoints of a training under way."""
 

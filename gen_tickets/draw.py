@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from common.runs.errors import UsageError
+from gen_tickets._batches import step_seed
 from gen_tickets.networks import Network
 
 __all__ = ["SCHEDULERS", "Sampler", "denoise", "draw", "grid", "pixels"]
@@ -52,7 +53,7 @@ class Sampler:
         """A scheduler of diffusers at its steps, with the noise levels of a config if there is one.
 
         Raises:
-            UsageError: diffusers has no such class.
+            UsageError: diffusers has no such class, or it has fewer steps.
         """
         import diffusers
 
@@ -60,6 +61,9 @@ class Sampler:
         if kind is None:
             raise UsageError(f"--scheduler {self.scheduler}: diffusers {diffusers.__version__} has no such class")
         made = kind() if config is None else kind.from_config(dict(config))
+        most = made.config.get("num_train_timesteps")
+        if most is not None and self.steps > most:
+            raise UsageError(f"--steps {self.steps} of {self.scheduler}: expected at most its {most} timesteps")
         made.set_timesteps(self.steps)
         return made
 
@@ -79,7 +83,7 @@ def denoise(
         model: from images, timesteps (N,) and perhaps labels (N,) to an output with `.sample`, the predicted noise.
         noise: (N, C, H, W).
         sampler: scheduler and steps.
-        seed: of the noise that a stochastic scheduler adds.
+        seed: of the noise that a stochastic scheduler adds, which is never that of `Network.noise`.
         config: of the scheduler that the model was trained with.
         labels: classes (N,) of a conditional model.
 
@@ -87,7 +91,7 @@ def denoise(
         (N, C, H, W), about in [-1, 1].
     """
     solver = sampler.solver(config)
-    generator = torch.Generator(noise.device).manual_seed(seed)
+    generator = torch.Generator(noise.device).manual_seed(step_seed(seed, "scheduler"))
     stochastic = {"generator": generator} if "generator" in signature(solver.step).parameters else {}
     given = () if labels is None else (labels,)
     x = noise * solver.init_noise_sigma
@@ -127,7 +131,8 @@ def draw(
     for index, part in enumerate(noise.split(batch)):
         if network.denoises:
             labels = None if network.classes is None else network.labels(len(part), done)
-            images = denoise(maker, part, chosen, seed + index, config=network.scheduler, labels=labels)
+            added = step_seed(seed, index)
+            images = denoise(maker, part, chosen, added, config=network.scheduler, labels=labels)
         else:
             images = maker(part)
         if decoder is not None:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from common.runs.errors import UsageError
 from common.runs.manifest import peak_rss_mb
 from common.runs.progress import Console
 from common.runs.session import clock, remedy, worked
@@ -108,11 +109,17 @@ def search(config: Find, methods: Sequence[str], console: Console) -> Iterator[F
         console: where to say how it goes.
     """
     preset(config)  # an unknown family is named before any data are read
+    if config.densities and (config.rounds or config.density):
+        raise UsageError("--densities says what every round keeps; leave out --rounds and --density")
+    if "early-bird" in methods and len(methods) > 1:
+        raise UsageError(
+            "early-bird keeps a share of the channels, the other methods one of the weights; find it alone"
+        )
     images = opened_images(config)
     config = preset(config, images)
     chosen = list(methods) or [str(config.method)]
     check(config, chosen)
-    check_counts(config, images)
+    check_counts(config, images, chosen)
     known = identity(config, methods)
     facts = {"name": images.name, "sha256": images.sha256}
     seeds = range(config.first_seed, config.first_seed + config.seeds)

@@ -12,9 +12,10 @@ from torch import Tensor
 from common.apply import masked
 from common.rewind import restore, snapshot
 from common.search import tickets
-from common.study.controls import random_ticket, reinitialised
+from common.study.controls import reinitialised
 from common.ticket import Ticket
 from gen_tickets._checkpoint import Checkpoints
+from gen_tickets._controls import random_like
 from gen_tickets._steps import Trainer
 from gen_tickets.config import Find
 from gen_tickets.data import Images
@@ -128,24 +129,26 @@ class Ladder:
         self.recipe.train.checkpoints = where
 
     def control(self, kind: str, ticket: Ticket) -> Judgement:
-        """Train and judge a control of a ticket: `random`, from the rewinding point, or `reinit`, from fresh weights.
+        """Train and judge a control of a ticket: `random`, from where it began, or `reinit`, from fresh weights.
 
-        A re-initialised ticket trains for all steps, a random one for as many as the ticket; controls of a ticket of
-        untrained weights are not trained either.
+        A random ticket prunes by the ticket's structure and trains over the ticket's steps, a re-initialised one over
+        those and all before them; controls of a ticket of untrained weights are not trained either.
         """
         recipe = self.recipe
-        train, start = recipe.make_trainer(), recipe.rewind.weights or 0
+        train, span = recipe.make_trainer(), ticket.recipe.get("steps")
+        own = span if isinstance(span, list) else None  # of a method that does not rewind
+        start, stop = own or (recipe.rewind.weights or 0, recipe.steps)
         train.checkpoints, train.drive = recipe.train.checkpoints, recipe.train.drive
         if kind == "random":
-            fresh = None if ticket.trained is None else self._rewound(ticket, train)
-            control = random_ticket(ticket, self.seed, fresh=fresh)
+            fresh = ticket.weights if own else self._rewound(ticket, train)
+            control = random_like(ticket, self.seed, None if ticket.trained is None else fresh)
         else:
             control, start = reinitialised(ticket, self._fresh(ticket)), 0
         if ticket.trained is None:
             return self.judge(self._untrained(control), control.masks)
         restore(recipe.model, control.weights)
         with masked(recipe.model, control.masks):
-            train(recipe.model, start, recipe.steps)
+            train(recipe.model, start, stop)
         return self.judge(recipe.sampled(recipe.model, train), control.masks)
 
     @torch.no_grad()
@@ -170,9 +173,11 @@ class Ladder:
         return {**ticket.weights, **held}
 
     def _fresh(self, ticket: Ticket) -> Mapping[str, Tensor]:
-        model = self.recipe.network.initial(self.seed + _FRESH)
-        if ticket.trained is None:
-            signed_constant_(model, ticket.density)
+        network, seed = self.recipe.network, self.seed + _FRESH
+        if ticket.trained is not None:
+            return snapshot((self.recipe.initial or network.initial)(seed))
+        model = network.initial(seed)
+        signed_constant_(model, ticket.density)
         return snapshot(model)
 
     def _marked(self, ticket: Ticket) -> Ticket:

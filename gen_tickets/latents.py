@@ -9,6 +9,7 @@ References:
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from gen_tickets.denoising import evaluating
 __all__ = ["decode", "encode", "load_autoencoder"]
 
 
+@lru_cache(maxsize=1)
 def load_autoencoder(folder: str) -> nn.Module:
     """The `AutoencoderKL` that diffusers saved in a folder, frozen and in eval mode.
 
@@ -33,7 +35,7 @@ def load_autoencoder(folder: str) -> nn.Module:
     if not Path(folder).is_dir():
         raise UsageError(f"found no folder {folder}; expected an AutoencoderKL that diffusers' save_pretrained wrote")
     try:
-        made: nn.Module = AutoencoderKL.from_pretrained(folder, local_files_only=True)
+        made: nn.Module = AutoencoderKL.from_pretrained(folder, local_files_only=True, low_cpu_mem_usage=False)
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(
             f"{folder} holds no AutoencoderKL that diffusers can read: {' '.join(str(error).split())[:200]}; give the "

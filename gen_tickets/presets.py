@@ -32,13 +32,14 @@ class _Preset:
     method: str = "global"
     part: str = "all"
     by: str = "distance"
+    beta: float = 1.0
 
 
-_GAN = _Preset(steps=2000, lr=2e-4, average=0.999, rounds=5, part="generator")
+_GAN = _Preset(steps=2000, lr=2e-4, average=0.99, rounds=5, part="generator")
 _FAMILIES = {
     "ddpm": _Preset(batch=32, rounds=4, density=0.2, method="by-depth"),
     "vae": _Preset(steps=800, lr=2e-3, rounds=7, density=0.21),
-    "beta-vae": _Preset(steps=800, lr=2e-3, rounds=7, density=0.21),
+    "beta-vae": _Preset(beta=4.0, steps=800, lr=2e-3, rounds=7, density=0.21),
     "autoencoder": _Preset(steps=2000, batch=128, lr=3e-3, rounds=10, density=0.107, by="loss"),
     "dcgan": _GAN,
     "wgan": replace(_GAN, lr=1e-4, critic_steps=5),

@@ -9,6 +9,7 @@ last round's own weights, and `memory/` what its trainer remembers, from which a
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -102,7 +103,7 @@ def method(plan: Plan, seed: int, name: str, controls: str) -> None:
         controls: at which rounds random and re-initialised tickets are trained: every, last or none.
     """
     run, wanted = Run(plan.folder), list(enumerate(densities(plan.config), 1))
-    rest = [(k, d) for k, d in wanted if run.done(round_key(seed, name, k)) is None]
+    rest = _rest(run, seed, name, wanted)
     if not rest:
         return
     ladder, first = _ladder(plan, seed), run.round(dense_key(seed))
@@ -117,12 +118,29 @@ def method(plan: Plan, seed: int, name: str, controls: str) -> None:
         with _last_good(ladder, run.round(key)):
             rung = next(rungs)
             wished = controls == "every" or (controls == "last" and number == wanted[-1][0])
-            judged = {kind: ladder.control(kind, rung.ticket) for kind in ("random", "reinit")} if wished else {}
+            judged = {kind: _control(ladder, kind, rung) for kind in ("random", "reinit")} if wished else {}
         _keep_raw(run.round(key), rung.ticket)
         _finish(run, key, plan, rung, name, judged)
         if rung.number > 1:
             (run.round(round_key(seed, name, rung.number - 1)) / _RAW).unlink(missing_ok=True)
         _checkpoint(ladder, run, round_key(seed, name, rung.number + 1), plan)
+
+
+def _rest(run: Run, seed: int, name: str, wanted: list[tuple[int, float]]) -> list[tuple[int, float]]:
+    """The rounds to do: from the first that is missing on, or all, where the weights that it goes on from are gone.
+
+    Only the last finished round keeps those, so a round that somebody deleted takes the ones before it along. Rounds
+    after it are repeated as well, since each is pruned within the one before.
+    """
+    first = next((k for k, _ in wanted if run.done(round_key(seed, name, k)) is None), None)
+    if first is None:
+        return []
+    before = run.round(round_key(seed, name, first - 1)) if first > 1 else None
+    if before is not None and not (before / _RAW).exists() and Ticket.load(before).trained is not None:
+        first = 1
+    for number, _ in wanted[first - 1 :]:
+        (run.folder / "rounds" / round_key(seed, name, number) / "done.json").unlink(missing_ok=True)
+    return wanted[first - 1 :]
 
 
 def _ladder(plan: Plan, seed: int) -> Ladder:
@@ -152,6 +170,15 @@ def _start(folder: Path, raw: Mapping[str, Tensor]) -> Ticket:
     """A round's ticket with its own weights in place of the averages."""
     ticket = Ticket.load(folder)
     return replace(ticket, trained={**(ticket.trained or {}), **raw})
+
+
+def _control(ladder: Ladder, kind: str, rung: Rung) -> Judgement:
+    """A control's judgement; one that diverges has no scores, and the search goes on."""
+    try:
+        return ladder.control(kind, rung.ticket)
+    except DivergedError:
+        scores = dict.fromkeys(rung.judged.scores, math.nan)
+        return Judgement(scores, np.zeros_like(rung.judged.shown), rung.judged.about)
 
 
 @contextmanager

@@ -39,9 +39,9 @@ def run(config: Sample, console: Console) -> dict[str, Any]:
     found = opened(ticket, config.model)
     network = found.network
     with threads(count), torch.no_grad():
-        masks, weights = found.masks, "trained" if found.trained else "rewound"
+        masks, weights = found.masks or ticket.masks, "trained" if found.trained else "rewound"
         console.line(f"{network}: {masks.kept:,} of {masks.total:,} weights kept, {weights} ones")
-        made = engine(config.engine, found.maker, masks, network.inputs(min(config.batch, config.count)))
+        made = engine(config.engine, found.maker, found.masks, network.inputs(min(config.batch, config.count)))
         noise = network.noise(config.count, config.seed)
         begin = time.perf_counter()
         images = draw(network, made, noise, sampler, batch=config.batch, seed=config.seed, watch=_tell(config, console))

@@ -22,9 +22,11 @@ from common.runs.errors import UsageError
 from common.scores import magnitude, random
 from common.structure import n_of_m
 from gen_tickets import ddpm
+from gen_tickets._controls import TWO_OF_FOUR
 from gen_tickets.methods import Found, Search
 from gen_tickets.methods._train import trained_under
 from gen_tickets.nm import NofM
+from gen_tickets.presets import set_to
 
 __all__ = ["gradual", "rigl", "set_", "sr_ste", "static"]
 
@@ -77,7 +79,8 @@ def sr_ste(search: Search) -> Iterator[Found]:
         chosen = prune(magnitude(recipe.model, rows, None), 0.5, structure=n_of_m(2, 4), allocate=uniform)
         masks = Masks({**Masks.dense(recipe.params), **chosen})
         span = until, recipe.steps
-        yield trained_under(search, masks, snapshot(recipe.model), span, by=NofM, about={"gated_steps": until})
+        about = {"structure": TWO_OF_FOUR, "gated_steps": until}
+        yield trained_under(search, masks, snapshot(recipe.model), span, by=NofM, about=about)
 
 
 def _drawn(search: Search, density: float) -> Masks:
@@ -100,6 +103,12 @@ def _moved(search: Search, masks: Masks, update: Update) -> Found:
 
 
 def _end(search: Search) -> int:
-    """The step of the last move: a multiple of the steps between two."""
-    until = max(1, round(_UNTIL * search.recipe.steps))
+    """The step of the last move: a multiple of the steps between two.
+
+    A discriminator has several steps of its optimizer in a step of the training, and these are what `moving` counts.
+    """
+    recipe, turns = search.recipe, 1
+    if any(name.startswith("discriminator.") for name in recipe.params):
+        turns = set_to(recipe.config.adversarial.critic_steps)
+    until = max(1, round(_UNTIL * recipe.steps * turns))
     return until - until % max(1, until // _MOVES)

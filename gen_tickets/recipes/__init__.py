@@ -44,6 +44,7 @@ class Recipe:
         losses: of a model in eval mode on the test images; smaller is better, the first one decides.
         objective: for criteria that need gradients, or a loss to measure damage by; None if there is none.
         depths: of every prunable tensor, for allocations by depth, from 0; None counts the tensors.
+        initial: from a seed to a model as `model` began, where `network.initial` is not that.
         parts: what methods of this family alone need, by name.
     """
 
@@ -55,6 +56,7 @@ class Recipe:
     losses: Callable[[nn.Module], Mapping[str, float]]
     objective: Objective | None = None
     depths: Mapping[str, int] | None = None
+    initial: Callable[[int], nn.Module] | None = None
     parts: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -92,7 +93,8 @@ def _latent(config: Find, images: Images, seed: int, classes: int | None) -> tup
     levels = min(len(widths), (height & -height).bit_length())
     with seeded(seed):
         unet: Any = unet_of((channels, height, width), widths[:levels], attention=(levels - 1,), classes=classes)
-    network = Network("ddpm", "own", images.shape, classes, config_of(unet), None, config.autoencoder)
+    folder = str(Path(str(config.autoencoder)).resolve())  # a ticket may be opened from elsewhere
+    network = Network("ddpm", "own", images.shape, classes, config_of(unet), None, folder)
     return network, unet
 
 

@@ -31,9 +31,6 @@ def bind(config: Find, images: Images, seed: int, teacher: Mapping[str, Tensor] 
     if images.classes is None:
         raise UsageError(f"{images.name} has no labels to train a feature extractor on; gfmn needs one")
     network, how = Network(config.family, set_to(config.size), images.shape), config.training
-    model = network.initial(seed)
-    with seeded(seed):
-        model.apply(normal_)
     extractor = _layers(images)
     real = gfmn.moments(extractor, as_floats(images.train))
     settings = gfmn.Settings(batch=set_to(how.batch), lr=set_to(how.lr), average_lr=_AVERAGE_LR)
@@ -42,12 +39,19 @@ def bind(config: Find, images: Images, seed: int, teacher: Mapping[str, Tensor] 
     return Recipe(
         config=config,
         network=network,
-        model=model,
+        model=_initial(network, seed),
         make_trainer=make,
         sampled=lambda trained, _: trained.state_dict(),
         losses=lambda judged: gfmn.gaps(judged, test, extractor, seed=seed),
+        initial=partial(_initial, network),
         parts={"real": real, "extractor": extractor, "settings": settings},
     )
+
+
+def _initial(network: Network, seed: int) -> nn.Module:
+    model = network.initial(seed)
+    with seeded(seed):
+        return model.apply(normal_)
 
 
 def _layers(images: Images) -> gfmn.Extractor:

@@ -1,0 +1,44 @@
+"""Random tickets of the structure that a method prunes by: entries, channels, two of four, scales with shifts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from torch import Tensor
+
+from common.masks import Masks
+from common.structure import Structure, channels, n_of_m
+from common.study.controls import random_ticket
+from common.ticket import Ticket
+
+__all__ = ["NORMS", "TWO_OF_FOUR", "random_like"]
+
+NORMS, TWO_OF_FOUR = "batchnorm", "2:4"
+_STRUCTURES: Mapping[str, Structure] = {"channels": channels(), TWO_OF_FOUR: n_of_m(2, 4)}
+
+
+def random_like(ticket: Ticket, seed: int, fresh: Mapping[str, Tensor] | None = None) -> Ticket:
+    """A random ticket that prunes what the given one prunes, as its recipe's `structure` says.
+
+    Args:
+        ticket: of a search; tensors that it keeps whole stay whole.
+        seed: of the masks.
+        fresh: the whole state_dict to begin with; None keeps the ticket's own weights.
+
+    >>> import torch
+    >>> on = torch.tensor([True, False, True, False])
+    >>> weights = {"0.weight": torch.ones(4), "0.bias": torch.ones(4)}
+    >>> bird = Ticket(Masks({"0.weight": on, "0.bias": on}), weights, recipe={"structure": "batchnorm"})
+    >>> drawn = random_like(bird, 1).masks
+    >>> drawn.counts()["0.bias"], torch.equal(drawn["0.weight"], drawn["0.bias"])
+    ((2, 4), True)
+    """
+    named = ticket.recipe.get("structure")
+    structure = _STRUCTURES.get(named) if isinstance(named, str) else None
+    sparse = [name for name, mask in ticket.masks.items() if not bool(mask.all())]
+    drawn = random_ticket(ticket, seed, fresh, structure and dict.fromkeys(sparse, structure))
+    if named != NORMS:
+        return drawn
+    scales = {name: drawn.masks.get(f"{name.removesuffix('.bias')}.weight", mask) for name, mask in drawn.masks.items()}
+    return replace(drawn, masks=Masks(scales))  # a channel goes with its scale and its shift, or stays with both
