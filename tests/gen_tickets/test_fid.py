@@ -162,7 +162,7 @@ def test_mistakes_get_one_clear_line(
     monkeypatch.setenv("GLT_OFFLINE", "1")
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     given = [gan if word == "GAN" else word for word in words]
-    _, shown = fid(*given[:1], "--engine", "dense", *given[1:], code=code, capsys=capsys)
+    _, shown = fid(*given[:1], "--quiet", "--engine", "dense", *given[1:], code=code, capsys=capsys)
     assert text in shown
     assert len(shown.splitlines()) == 1
 
