@@ -30,13 +30,13 @@ import numpy as np
 import torch
 
 from common.runs.manifest import cpu_model, peak_rss_mb
-from glt._graph_draws import rmat_stream
 from glt._ranks import ALONE, Group, group
 from glt.blockwise import BlockInference
 from glt.edges import Edges
 from glt.infer import Inference
 from glt.mapped import MappedGraph, open_graph, write_graph
 from glt.models import GCN, GraphModel
+from glt.streams import rmat_stream
 
 MAPPED_LIMIT, MEMORY_LIMIT, RANKS_LIMIT = 1.3, 0.5, 0.65
 KINDS = ("memory", "mapped", "one", "two")

@@ -3,7 +3,7 @@
 The pieces, from data to verdict:
 
 - `glt.data.load` gives a `Graph`; `glt.edges.Edges` holds its edge weights as one more named tensor;
-- `glt.models.build` puts both into a `GraphModel`, an ordinary module;
+- `glt.ladder.build` puts both into a `GraphModel`, an ordinary module;
 - a method of `glt.methods` scores edges and weights; `common.tickets` makes the ladder of tickets;
-- `glt.experiment` adds the controls and the seeds, and `glt` on the command line does it all.
+- `glt.ladder.climb` adds the controls, `glt.find` the seeds, and `glt` on the command line does it all.
 """

@@ -1,7 +1,7 @@
 """The back-ends of full-graph inference, and the choice between them by the clock.
 
-Each turns a stage into functions from features (N, D) to features. `dense` multiplies the weights by torch's GEMM,
-`sparse` touches the kept ones only.
+Each turns a stage into functions from features and a matrix to features. `dense` multiplies the weights by torch's
+GEMM, `sparse` touches the kept ones only. The matrix may be some rows of the whole one: a stage then computes these.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib.util import find_spec
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ import torch
 from torch import Tensor
 
 from common.runs.errors import UsageError
-from glt._csr import csr
+from glt._infer_matrix import Matrix
 from glt._infer_plan import Finish, Map, Stage
 
 __all__ = ["BACKENDS", "Engine", "Scratch", "check_backend", "engines", "quickest"]
@@ -42,14 +41,22 @@ class Scratch:
         for slot, flat in enumerate(self._kept):
             if flat.untyped_storage().data_ptr() not in used:
                 if flat.numel() < size:
-                    flat = self._kept[slot] = torch.empty(size)
+                    flat = self._kept[slot] = _fresh(size)
                 return flat[:size].view(rows, width)
-        self._kept.append(torch.empty(size))
+        self._kept.append(_fresh(size))
         return self._kept[-1].view(rows, width)
 
 
-Engine = Callable[..., Tensor]
-"""From (N, D) features, scratch memory and tensors that must stay as they are to features."""
+def _fresh(size: int) -> Tensor:
+    """Uninitialised memory; numpy asks the system for large pages, which random rows of it are read the faster from."""
+    return torch.from_numpy(np.empty(size, np.float32))
+
+
+Engine = Callable[[Tensor, Scratch, "Matrix | None"], Tensor]
+"""From features (columns of the matrix, D), scratch memory and the matrix, which only a propagation needs, to features
+(rows of the matrix, outputs)."""
+_Map = Callable[..., Tensor]  # from features, scratch memory and tensors that must stay as they are
+_Hop = Callable[[Tensor, Scratch, Matrix], Tensor]
 
 
 def check_backend(backend: str) -> None:
@@ -67,12 +74,11 @@ def check_backend(backend: str) -> None:
         )
 
 
-def engines(stage: Stage, matrix: Any, backend: str, threads: int) -> dict[str, Engine]:
+def engines(stage: Stage, backend: str, threads: int) -> dict[str, Engine]:
     """All ways to compute a stage.
 
     Args:
         stage: what to compute.
-        matrix: scipy CSR matrix of the propagation, float32 with int32 indices.
         backend: one of `BACKENDS`, or `auto` for all that are installed.
         threads: of numba; torch has its own setting and scipy runs on one.
     """
@@ -83,7 +89,7 @@ def engines(stage: Stage, matrix: Any, backend: str, threads: int) -> dict[str, 
     found: dict[str, Engine] = {}
     sparse = bool(stage.maps) and stage.density <= _SPARSE_BELOW
     for name in names:
-        first = hops[name](stage, matrix, threads) if stage.hop else None
+        first = hops[name](stage, threads) if stage.hop else None
         if not stage.maps:
             found[name] = _chain(first, ())
             continue
@@ -92,34 +98,34 @@ def engines(stage: Stage, matrix: Any, backend: str, threads: int) -> dict[str, 
         if sparse and name == "scipy":
             found["scipy sparse"] = _chain(first, tuple(_scipy_map(kind) for kind in stage.maps))
         if sparse and name == "numba":
-            found["numba sparse"] = _numba_stage(stage, matrix, threads)
+            found["numba sparse"] = _numba_stage(stage, threads)
     return found
 
 
-def quickest(candidates: dict[str, Engine], x: Tensor, scratch: Scratch) -> tuple[str, Tensor]:
+def quickest(candidates: dict[str, Engine], x: Tensor, scratch: Scratch, matrix: Matrix | None) -> tuple[str, Tensor]:
     """The name of the candidate that takes the least time on an input, and its result."""
     if len(candidates) == 1:
         name = next(iter(candidates))
-        return name, candidates[name](x, scratch)
+        return name, candidates[name](x, scratch, matrix)
     for engine in candidates.values():
-        engine(x, scratch)
+        engine(x, scratch, matrix)
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
     for _ in range(3):  # in turn, so that a busy moment is not held against one of them
         for name, engine in candidates.items():
-            seconds[name].append(_time(engine, x, scratch))
+            seconds[name].append(_time(engine, x, scratch, matrix))
     best = min(seconds, key=lambda name: min(seconds[name]))
-    return best, candidates[best](x, scratch)
+    return best, candidates[best](x, scratch, matrix)
 
 
-def _time(engine: Engine, x: Tensor, scratch: Scratch) -> float:
+def _time(engine: Engine, x: Tensor, scratch: Scratch, matrix: Matrix | None) -> float:
     begin = time.perf_counter()
-    engine(x, scratch)
+    engine(x, scratch, matrix)
     return time.perf_counter() - begin
 
 
-def _chain(first: Engine | None, maps: tuple[Engine, ...]) -> Engine:
-    def run(x: Tensor, scratch: Scratch) -> Tensor:
-        y = x if first is None else first(x, scratch)
+def _chain(first: _Hop | None, maps: tuple[_Map, ...]) -> Engine:
+    def run(x: Tensor, scratch: Scratch, matrix: Matrix | None) -> Tensor:
+        y = x if first is None or matrix is None else first(x, scratch, matrix)
         for step in maps:
             y = step(y, scratch, x)  # the input stays, for the next candidate
         return y
@@ -133,7 +139,7 @@ def _finished(y: Tensor, finish: Finish) -> Tensor:
     return y.relu_() if finish.relu else y
 
 
-def _gemm(kind: Map) -> Engine:
+def _gemm(kind: Map) -> _Map:
     weight = kind.weight
 
     def run(x: Tensor, scratch: Scratch, *busy: Tensor) -> Tensor:
@@ -143,7 +149,7 @@ def _gemm(kind: Map) -> Engine:
     return run
 
 
-def _scipy_map(kind: Map) -> Engine:
+def _scipy_map(kind: Map) -> _Map:
     weight = _sparse(kind.weight)
 
     def run(x: Tensor, scratch: Scratch, *busy: Tensor) -> Tensor:
@@ -155,52 +161,53 @@ def _scipy_map(kind: Map) -> Engine:
     return run
 
 
-def _scipy_hop(stage: Stage, matrix: Any, threads: int) -> Engine:
+def _scipy_hop(stage: Stage, threads: int) -> _Hop:
     del threads
-    return lambda x, _: _finished(torch.from_numpy(matrix @ x.numpy()), stage.after)
+    return lambda x, _, matrix: _finished(torch.from_numpy(matrix.scipy @ x.numpy()), stage.after)
 
 
-def _torch_hop(stage: Stage, matrix: Any, threads: int) -> Engine:
+def _torch_hop(stage: Stage, threads: int) -> _Hop:
     del threads
-    rows, columns, values = (torch.from_numpy(part) for part in (matrix.indptr, matrix.indices, matrix.data))
-    tensor = csr(rows, columns, values, matrix.shape)
 
-    def run(x: Tensor, scratch: Scratch) -> Tensor:
-        y = scratch.take(tensor.size(0), x.size(1), x)
-        return _finished(torch.mm(tensor, x, out=y), stage.after)
+    def run(x: Tensor, scratch: Scratch, matrix: Matrix) -> Tensor:
+        y = scratch.take(matrix.shape[0], x.size(1), x)
+        return _finished(torch.mm(matrix.torch, x, out=y), stage.after)
 
     return run
 
 
-def _numba_hop(stage: Stage, matrix: Any, threads: int) -> Engine:
+def _numba_hop(stage: Stage, threads: int) -> _Hop:
     from glt import _infer_numba
 
-    parts, cuts = (matrix.indptr, matrix.indices, matrix.data), _cuts(matrix.indptr, threads)
-
-    def run(x: Tensor, scratch: Scratch) -> Tensor:
+    def run(x: Tensor, scratch: Scratch, matrix: Matrix) -> Tensor:
         y = scratch.take(matrix.shape[0], x.size(1), x)
-        bias, source, target = _bias(stage.after, x.size(1)), x.numpy(), y.numpy()
-        _share(lambda a, b: _infer_numba.hop(parts, source, bias, stage.after.relu, target, a, b), cuts, threads)
+        words = (matrix.parts, x.numpy(), _bias(stage.after, x.size(1)), stage.after.relu, y.numpy())
+        _share(lambda a, b: _infer_numba.hop(*words, a, b), matrix.shares(threads), threads)
         return y
 
     return run
 
 
-def _numba_stage(stage: Stage, matrix: Any, threads: int) -> Engine:
+def _numba_stage(stage: Stage, threads: int) -> Engine:
     from glt import _infer_numba
 
-    parts, cuts = (matrix.indptr, matrix.indices, matrix.data), _cuts(matrix.indptr, threads)
     packed = [_packed(kind) for kind in stage.maps]
     weights, width = (packed[0], packed[-1]), len(packed[-1][3])
 
-    def run(x: Tensor, scratch: Scratch) -> Tensor:
-        y = scratch.take(len(x), width, x)
-        bias, source, target, after = _bias(stage.after, x.size(1)), x.numpy(), y.numpy(), stage.after
-        words = (stage.hop, parts, source, bias, after.relu, weights, len(packed), target)
-        _share(lambda a, b: _infer_numba.stage(*words, a, b), cuts, threads)
+    def run(x: Tensor, scratch: Scratch, matrix: Matrix | None) -> Tensor:
+        found = _empty(len(x)) if matrix is None else matrix  # maps alone read no entry of it
+        y = scratch.take(found.shape[0], width, x)
+        bias, after = _bias(stage.after, x.size(1)), stage.after
+        words = (stage.hop, found.parts, x.numpy(), bias, after.relu, weights, len(packed), y.numpy())
+        _share(lambda a, b: _infer_numba.stage(*words, a, b), found.shares(threads), threads)
         return y
 
     return run
+
+
+def _empty(rows: int) -> Matrix:
+    """A matrix of so many rows without an entry."""
+    return Matrix(np.zeros(rows + 1, np.int32), np.zeros(0, np.int32), np.zeros(0, np.float32), rows)
 
 
 def _packed(kind: Map) -> tuple[Any, Any, Any, Any, bool]:
@@ -219,15 +226,6 @@ def _bias(after: Finish, width: int) -> Any:
     if after.bias is not None:
         return after.bias.numpy()
     return np.zeros(width if after.relu else 0, np.float32)
-
-
-def _cuts(pointers: Any, threads: int) -> list[tuple[int, int]]:
-    """Ranges of nodes with about as many edges and nodes each, some a thread."""
-    nodes = len(pointers) - 1
-    work = pointers.astype(np.int64) + np.arange(nodes + 1) * max(1, int(pointers[-1]) // nodes)
-    parts = 1 if threads == 1 else min(8 * threads, nodes // 256 + 1)
-    edges = np.searchsorted(work, np.linspace(0, work[-1], parts + 1)).tolist()
-    return [(a, b) for a, b in pairwise([0, *edges[1:-1], nodes]) if a < b]
 
 
 def _share(function: Callable[[int, int], None], cuts: list[tuple[int, int]], threads: int) -> None:

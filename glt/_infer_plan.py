@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Finish", "Map", "Stage", "live_units", "propagate_first", "stages"]
+__all__ = ["Compact", "Finish", "Map", "Stage", "compact", "live_units", "propagate_first", "stages"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,50 @@ class Stage:
         """The share of the maps' weights that is not zero."""
         total = sum(m.weight.numel() for m in self.maps)
         return sum(int(torch.count_nonzero(m.weight)) for m in self.maps) / max(1, total)
+
+
+@dataclass(frozen=True)
+class Compact:
+    """A network without its dead units.
+
+    Attributes:
+        features: columns that the caller's features have.
+        inputs: indices of those that are read; all of them unless that at least halves them.
+        first: (out, features), the first layer's weight with all its inputs, for sparse features.
+        weights, biases: as `stages` takes them.
+        units: live units at the input and after every layer.
+    """
+
+    features: int
+    inputs: Tensor
+    first: Tensor
+    weights: list[Tensor]
+    biases: list[Tensor | None]
+    units: list[int]
+
+
+def compact(weights: Sequence[Tensor], biases: Sequence[Tensor | None]) -> Compact:
+    """Leave out what cannot matter.
+
+    Args:
+        weights: (out, in) of every layer, pruned entries zero.
+        biases: (out,) of every layer, or None.
+
+    >>> compact([torch.tensor([[1.0, 0.0], [0.0, 0.0]]), torch.ones(3, 2)], [None, None]).units
+    [1, 1, 3]
+    """
+    live = live_units(weights, biases)
+    features = weights[0].size(1)
+    inputs = live[0] if 2 * live[0].numel() <= features else torch.arange(features)
+    spans = [inputs, *live[1:]]
+    return Compact(
+        features,
+        inputs,
+        weights[0][live[1]],
+        [w[o][:, i].contiguous() for w, i, o in zip(weights, spans, spans[1:], strict=False)],
+        [None if b is None else b[units].contiguous() for b, units in zip(biases, live[1:], strict=True)],
+        [units.numel() for units in live],
+    )
 
 
 def live_units(weights: Sequence[Tensor], biases: Sequence[Tensor | None]) -> list[Tensor]:

@@ -1,26 +1,34 @@
 """What a user may set, as dataclasses without heavy imports, so that `glt --help` answers at once.
 
-A value of None means "as published for this data set" (`preset`).
+A value of None means "as published for this data set and model" (`preset`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
+
+from glt.presets import published
 
 __all__ = ["UGS", "Doctor", "Eval", "Find", "Infer", "Inspect", "Network", "Speed", "Training", "preset"]
 
 
 @dataclass(frozen=True)
 class Network:
-    """Widths and depth of the graph neural network."""
+    """Widths and depth of the graph neural network; what a model does not have must stay unset."""
 
     hidden: int | None = None
-    """Width of the hidden layers; 512 as published, 128 on digits."""
+    """Width of the hidden layers, of each head for gat; 512, 128 on digits and for deep models, 8 for gat; not sgc."""
     depth: int = 2
-    """Number of graph convolutions."""
-    dropout: float = 0.5
-    """Probability of dropping a hidden unit while training."""
+    """Number of graph convolutions, hops of sgc."""
+    dropout: float | None = None
+    """Probability of dropping a hidden unit while training; 0.5; not sgc."""
+    heads: int | None = None
+    """Attention heads of the hidden layers of gat; 8."""
+    norm: Literal["none", "batch", "layer"] | None = None
+    """Normalisation after a layer; none, batch for resgcn and deepergcn; not sgc."""
+    aggregation: Literal["sum", "mean", "max"] | None = None
+    """How gin and sage reduce a node's neighbours; mean, as UGS does."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +74,7 @@ class Find:
     method: str = "ugs"
     """Search method: ugs or random."""
     model: str = "gcn"
-    """Graph neural network: gcn."""
+    """Graph neural network: gcn, gat, gin, sage, sgc, resgcn or deepergcn."""
     edges_density: float | None = None
     """Share of edges to keep after the last round; 0.95 to the power of rounds if not given."""
     weights_density: float | None = None
@@ -126,13 +134,17 @@ class Infer:
     ticket: str = ""
     """Folder of the ticket (ticket.json and ticket.safetensors)."""
     dataset: str | None = None
-    """Where the ticket's graph is, if no longer where it was found on it; features may be others."""
+    """Where the ticket's graph is, if no longer where it was found on it; features may be others. A folder of
+    glt.mapped.write_graph is read in parts."""
     backend: Literal["auto", "scipy", "torch", "numba"] = "auto"
     """What computes the sparse products; auto lets the clock choose."""
     threads: int = 1
     """Threads."""
+    memory: str | None = None
+    """What may be in memory at once, as in 2GB, 512MB or 1.5GiB, beside Python and its libraries; the rest is on
+    disk."""
     out: str | None = None
-    """File (.npz) for the predicted labels, `prediction`."""
+    """File for the predicted labels: .npy, or .npz with `prediction`. Temporary files lie beside it."""
     data_root: str | None = None
     """Folder of data sets, before GLT_DATA and the cache."""
     json: bool = False
@@ -193,31 +205,13 @@ class Doctor:
     """Print one JSON object on standard output."""
 
 
-@dataclass(frozen=True)
-class _Preset:
-    hidden: int = 512
-    rounds: int = 20
-    lr: float = 8e-3
-    weight_decay: float = 8e-5
-    l1_edges: float = 1e-2
-    l1_weights: float = 1e-2
-
-
-_PRESETS = {
-    "digits": _Preset(hidden=128, rounds=8),
-    "citeseer": _Preset(lr=1e-2, weight_decay=5e-4),
-    "pubmed": _Preset(lr=1e-2, weight_decay=5e-4, l1_edges=1e-6, l1_weights=1e-3),
-}
-
-
 def preset(config: Find) -> Find:
-    """Fill every None with the data set's published value (Cora's where none is published).
+    """Fill every None with the value published for data set and model (see `glt.presets.published`).
 
     >>> preset(Find("pubmed")).training.lr, preset(Find(rounds=2)).edges_density
     (0.01, 0.9025)
     """
-    known = _PRESETS.get(config.dataset.lower(), _Preset())
-    values = {f.name: getattr(known, f.name) for f in fields(known)}
+    values = published(config.dataset, config.model)
 
     def filled(part: object) -> dict[str, Any]:
         return {k: v for k, v in values.items() if hasattr(part, k) and getattr(part, k) is None}

@@ -10,19 +10,18 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from common.runs.errors import UsageError
 from common.scoped import threads
 from common.ticket import Ticket
 from glt._infer_backends import Engine, Scratch, check_backend, engines, quickest
-from glt._infer_plan import live_units, stages
-from glt.convs import GCNConv
+from glt._infer_matrix import Matrix, band, scales
+from glt._infer_network import checked_threads, masked_parameters, slim_network
+from glt._infer_plan import stages
 from glt.edges import Edges
 from glt.features import Features
-from glt.models import GCN, GraphModel
+from glt.models import GraphModel
 
 __all__ = ["Inference", "propagation"]
 
@@ -50,11 +49,12 @@ class Inference:
 
     Raises:
         TicketError: the ticket belongs to another model.
-        TypeError: the network is no GCN.
+        TypeError: the network is no GCN, or normalises other than by batch; or each layer has edges of its own.
         UsageError: an unknown backend or one that is not installed, or fewer than one thread.
         ValueError: a mask without a parameter, or of another shape.
 
     >>> from glt.data import load
+    >>> from glt.models import GCN
     >>> graph = load("digits")
     >>> model = GraphModel(GCN(64, 8, 10), Edges(graph.edge_index, 1797)).eval()
     >>> infer = Inference(model, {"net.convs.0.lin.weight": torch.arange(64) % 8 == torch.arange(8)[:, None]})
@@ -71,27 +71,19 @@ class Inference:
         threads: int | None = None,
     ) -> None:
         check_backend(backend)
-        self.threads = torch.get_num_threads() if threads is None else threads
-        if self.threads < 1:
-            raise UsageError(f"threads must be at least 1; found {threads}")
-        if not isinstance(model.net, GCN):
+        self.threads = checked_threads(threads)
+        if isinstance(ticket, Ticket):
+            ticket.verify(model, model.edges.fingerprint() if ticket.graph is not None else None)
+        named = masked_parameters(model, ticket.masks if isinstance(ticket, Ticket) else ticket or {})
+        self._slim, degree = slim_network(model.net, named)
+        if named["edges.weight"].dim() != 1:
             raise TypeError(
-                f"found the network {type(model.net).__name__}; expected a GCN, which inference is made for"
+                f"found edge weights {tuple(named['edges.weight'].shape)}; expected (E,), for all layers alike"
             )
-        named = _masked(model, ticket)
-        convs = [conv for conv in model.net.convs if isinstance(conv, GCNConv)]
-        self._matrix = propagation(model.edges, named["edges.weight"], convs[0].degree)
-        weights = [named[f"net.convs.{number}.lin.weight"] for number in range(len(convs))]
-        biases = [named.get(f"net.convs.{number}.bias") for number in range(len(convs))]
-        live = live_units(weights, biases)
-        self.nodes, self.features = model.edges.num_nodes, weights[0].size(1)
-        self.nonzeros, self.units = int(self._matrix.nnz), [units.numel() for units in live]
-        narrow = 2 * self.units[0] <= self.features
-        self._inputs = live[0] if narrow else torch.arange(self.features)
-        self._first = weights[0][live[1]]
-        self._biases = [None if b is None else b[units].contiguous() for b, units in zip(biases, live[1:], strict=True)]
-        spans = [self._inputs, *live[1:]]
-        self._weights = [w[o][:, i].contiguous() for w, i, o in zip(weights, spans, spans[1:], strict=False)]
+        matrix = propagation(model.edges, named["edges.weight"], degree)
+        self._matrix = Matrix.of(matrix)
+        self.nodes, self.features = model.edges.num_nodes, self._slim.features
+        self.nonzeros, self.units = int(matrix.nnz), self._slim.units
         self.choices: list[str] = []
         self._backend, self._scratch, self._lock = backend, Scratch(), threading.Lock()
         self._ready: dict[bool, list[tuple[str, Engine]]] = {}
@@ -112,9 +104,9 @@ class Inference:
             )
         with self._lock, threads(self.threads):
             if isinstance(x, Features) and x.is_sparse:
-                return self._run(x.linear(self._first), multiplied=True)
-            if self._inputs.numel() < self.features:
-                dense = dense[:, self._inputs]
+                return self._run(x.linear(self._slim.first), multiplied=True)
+            if self._slim.inputs.numel() < self.features:
+                dense = dense[:, self._slim.inputs]
             return self._run(dense.detach().contiguous(), multiplied=False)
 
     def _run(self, x: Tensor, *, multiplied: bool) -> Tensor:
@@ -122,15 +114,15 @@ class Inference:
             x = self._calibrated(x, multiplied=multiplied)
         else:
             for _, engine in self._ready[multiplied]:
-                x = engine(x, self._scratch)
+                x = engine(x, self._scratch, self._matrix)
         self.choices = [name for name, _ in self._ready[multiplied]]
         return x.clone()  # the scratch memory is written again by the next call
 
     def _calibrated(self, x: Tensor, *, multiplied: bool) -> Tensor:
         ready: list[tuple[str, Engine]] = []
-        for stage in stages(self._weights, self._biases, multiplied=multiplied):
-            candidates = engines(stage, self._matrix, self._backend, self.threads)
-            name, x = quickest(candidates, x, self._scratch)
+        for stage in stages(self._slim.weights, self._slim.biases, multiplied=multiplied):
+            candidates = engines(stage, self._backend, self.threads)
+            name, x = quickest(candidates, x, self._scratch, self._matrix)
             ready.append((name, candidates[name]))
         self._ready[multiplied] = ready
         return x
@@ -150,33 +142,9 @@ def propagation(edges: Edges, weight: Tensor, degree: str = "in") -> Any:
     >>> propagation(Edges(torch.tensor([[0, 1], [1, 0]]), 2), torch.ones(2)).toarray().round(2).tolist()
     [[0.5, 0.5], [0.5, 0.5]]
     """
-    from scipy.sparse import csr_matrix
-
     values = (weight + weight[edges.reverse]) / 2 if edges.symmetric else weight
     alive = values != 0
     source, target = edges.edge_index[:, alive].cpu().numpy()
-    loops, nodes = np.arange(edges.num_nodes), edges.num_nodes
-    if len(source) + nodes > np.iinfo(np.int32).max:
-        raise ValueError(f"found {len(source) + nodes} edges with self-loops; expected fewer than 2^31")
-    places = np.concatenate([target, loops]), np.concatenate([source, loops])
-    entries = np.concatenate([values[alive].cpu().numpy(), np.ones(nodes, np.float32)])
-    matrix = csr_matrix((entries, places), shape=(nodes, nodes), dtype=np.float32)
-    matrix.sort_indices()
-    sums = np.asarray(matrix.sum(axis=1 if degree == "in" else 0)).ravel()
-    scale = (1 / np.sqrt(sums)).astype(np.float32)
-    matrix.data *= scale[matrix.indices] * np.repeat(scale, np.diff(matrix.indptr))
-    return matrix
-
-
-def _masked(model: GraphModel, ticket: Ticket | Mapping[str, Tensor] | None) -> dict[str, Tensor]:
-    """The model's parameters under the masks, on the CPU."""
-    if isinstance(ticket, Ticket):
-        ticket.verify(model, model.edges.fingerprint() if ticket.graph is not None else None)
-    masks = ticket.masks if isinstance(ticket, Ticket) else dict(ticket or {})
-    named = {name: tensor.detach().cpu().float() for name, tensor in model.named_parameters()}
-    for name, mask in masks.items():
-        if name not in named or named[name].shape != mask.shape:
-            expected = tuple(named[name].shape) if name in named else "no such parameter"
-            raise ValueError(f"found a mask of shape {tuple(mask.shape)} for {name!r}; expected {expected}")
-        named[name] = named[name] * mask.cpu()
-    return named
+    piece = (source, target, values[alive].cpu().numpy())
+    scale = scales([piece], edges.num_nodes, degree)
+    return band([piece], 0, edges.num_nodes, scale)

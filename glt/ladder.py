@@ -11,7 +11,7 @@ import importlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from common.masks import prunable
 from common.scoped import seeded
@@ -24,7 +24,7 @@ from glt.config import Find
 from glt.data import Graph
 from glt.edges import Edges
 from glt.methods import METHODS
-from glt.models import NETWORKS, GraphModel
+from glt.models import GraphModel, network
 from glt.tasks import NodeClassification
 from glt.training import trainer
 
@@ -50,19 +50,9 @@ def build(graph: Graph, config: Find, seed: int) -> GraphModel:
 
     A graph with one-way edges is pruned edge by edge, whatever `config.symmetric` says.
     """
-    network = config.network
-    exact = config.ugs.exact_rng
     edges = Edges(graph.edge_index, graph.x.size(0), symmetric=None if config.symmetric else False)
     with seeded(seed):
-        net = NETWORKS[config.model](
-            graph.x.size(1),
-            network.hidden,
-            graph.classes,
-            depth=network.depth,
-            dropout=network.dropout,
-            degree="out" if exact else "in",
-            torch_dropout=exact,
-        )
+        net = _draw(graph, config)
     return GraphModel(net, edges)
 
 
@@ -89,9 +79,8 @@ def trained_by(task: NodeClassification, graph: Graph, config: Find, seed: int) 
     return trainer(task, config.training, seed, draw_first=redraw)
 
 
-def _draw(graph: Graph, config: Find) -> None:
-    network = config.network
-    NETWORKS[config.model](graph.x.size(1), network.hidden, graph.classes, depth=network.depth)
+def _draw(graph: Graph, config: Find) -> nn.Module:
+    return network(config.model, graph.x.size(1), graph.classes, config.network, exact_rng=config.ugs.exact_rng)
 
 
 def climb(

@@ -49,6 +49,8 @@ def run(config: Speed, console: Console) -> dict[str, Any]:
     with threads(config.threads), torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(config.seed)
         graph, dense, model, masks = _networks(config)
+        if not isinstance(model.net, GCN):
+            raise UsageError(f"found a ticket of a {type(model.net).__name__}; glt speed times GCN only, so far")
         edges, weights = model.edges.count(masks[EDGES]), masks.only(WEIGHTS)
         kept = edges["kept"] / max(1, edges["total"])
         console.line(f"{graph.name}: {kept:.1%} of {edges['total']:,} edges and {weights.density:.1%} of weights kept")

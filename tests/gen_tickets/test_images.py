@@ -31,7 +31,7 @@ def mnist(tmp_path: Path) -> Path:
     raw.mkdir(parents=True)
     for number, (count, ending) in enumerate([(5, ".gz"), (5, ".gz"), (3, ""), (3, "")]):
         content = idx(np.full((count, 28, 28), 7) if number % 2 == 0 else np.arange(count))
-        (raw / f"{_idx.MNIST[number]}{ending}").write_bytes(gzip.compress(content) if ending else content)
+        (raw / f"{_idx.MNIST[number]}{ending}").write_bytes(gzip.compress(content, mtime=0) if ending else content)
     return raw
 
 
@@ -72,7 +72,7 @@ def test_idx_files_gzipped_or_not(mnist: Path) -> None:
         (2, idx(np.zeros((3, 28, 28)))[:9], "found 9 bytes; expected a header of 16"),
         (3, idx(np.zeros((3, 28, 28))), "begins with 00000803; expected 00000801"),
         (3, b"", "begins with nothing"),
-        (2, gzip.compress(idx(np.zeros((3, 28, 28))))[:-9], "damaged gzip"),
+        (2, gzip.compress(idx(np.zeros((3, 28, 28))), mtime=0)[:-9], "damaged gzip"),
         (3, idx(np.arange(2)), "found 2 labels; expected one for each of 3 images"),
     ],
 )

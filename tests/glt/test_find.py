@@ -109,7 +109,7 @@ def test_a_flipped_byte_is_refused(found: dict, capsys: pytest.CaptureFixture[st
             "--edges-density is the share to keep and must lie",
         ),
         (["find", "--method", "usg"], 2, "Did you mean ugs?"),
-        (["find", "--model", "gnc"], 2, "Did you mean gcn?"),
+        (["find", "--model", "gcnn"], 2, "Did you mean gcn?"),
         (["find", "--rounds", "0"], 2, "--rounds must be at least 1"),
         (["find", "digit"], 2, "Did you mean digits?"),
         (["find", "--sedes", "3"], 2, "Did you mean --seeds?"),

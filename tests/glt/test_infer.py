@@ -100,6 +100,28 @@ def test_everything_of_one_tensor_pruned(name: str, backend: str) -> None:
             assert 1 in infer.units
 
 
+@pytest.mark.parametrize("bias", [True, False])
+def test_batch_normalisation_becomes_part_of_the_weights(bias: bool) -> None:
+    model = network(3, bias=bias)
+    model.net.norms = nn.ModuleList(nn.BatchNorm1d(9) for _ in range(2))
+    for norm in model.net.norms:
+        for tensor in (norm.weight, norm.bias, norm.running_mean):
+            nn.init.normal_(tensor)
+        nn.init.uniform_(norm.running_var, 0.1, 2)
+    model.eval()
+    check(model, {n: mask for n, mask in random_masks(model).items() if "norms" not in n})
+    model.net.norms[1] = nn.LayerNorm(9)
+    with pytest.raises(TypeError, match="found LayerNorm between the layers; expected batch normalisation"):
+        Inference(model)
+
+
+def test_edges_of_each_layer_are_refused() -> None:
+    model = network(2)
+    model.edges.weight = nn.Parameter(model.edges.weight.repeat(2, 1), requires_grad=False)
+    with pytest.raises(TypeError, match=r"found edge weights \(2, \d+\); expected \(E,\)"):
+        Inference(model)
+
+
 def test_threads_share_the_nodes() -> None:
     graph = sbm(2000, features=FEATURES, classes=5)
     model = GraphModel(GCN(FEATURES, 20, 5, depth=3), Edges(graph.edge_index, 2000)).eval()

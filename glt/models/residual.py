@@ -1,0 +1,146 @@
+"""Deep networks whose layers add to what they read: ResGCN and DeeperGCN."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from glt.adjacency import Adjacency
+from glt.convs import GCNConv, GENConv
+from glt.convs.parts import dropout, linear, own, per_layer, read
+from glt.features import Features
+from glt.models.stack import Norm, check, needs_all, norms
+
+__all__ = ["DeeperGCN", "ResGCN"]
+
+
+class _Residual(nn.Module):
+    """Encoder, residual blocks of equal width, decoder."""
+
+    def __init__(
+        self,
+        convs: Iterable[nn.Module],
+        widths: tuple[int, int, int],
+        *,
+        depth: int,
+        dropout: float,
+        norm: Norm,
+        bias: bool,
+    ) -> None:
+        super().__init__()
+        in_channels, hidden, out_channels = widths
+        check(depth=depth, hidden=hidden, dropout=dropout)
+        self.encoder = nn.Linear(in_channels, hidden, bias=bias)
+        self.convs = nn.ModuleList(convs)
+        self.norms = norms(norm, [hidden] * depth)
+        self.decoder = nn.Linear(hidden, out_channels, bias=bias)
+        self.dropout = dropout
+
+    def forward(
+        self, x: Tensor | Features, adjacency: Adjacency | Sequence[Adjacency], rows: Tensor | None = None
+    ) -> Tensor:
+        """Logits of every node, or of some `rows`, computed on no more of the graph than they see."""
+        if rows is not None and needs_all(self):
+            return self.forward(x, adjacency)[rows]
+        layers = per_layer(adjacency, rows, len(self.convs))
+        hidden = linear(read(x, layers[0]), self.encoder.weight, self.encoder.bias)
+        logits: Tensor = self.decoder(self._blocks(hidden, layers))
+        return logits
+
+    def _blocks(self, hidden: Tensor, layers: Sequence[Adjacency]) -> Tensor:
+        raise NotImplementedError
+
+    def _drop(self, hidden: Tensor) -> Tensor:
+        return dropout(hidden, self.dropout, training=self.training)
+
+
+class ResGCN(_Residual):
+    r"""Residual graph convolutions, $h \leftarrow \mathrm{drop}(h + \mathrm{ReLU}(\mathrm{norm}(\mathrm{conv}(h))))$.
+
+    Shapes:
+        - input: features (N, in_channels), dense or `Features`, and an `Adjacency`, or one a layer
+        - output: logits (N, out_channels), or (R, out_channels) of R `rows`
+
+    Args:
+        in_channels, hidden, out_channels: widths.
+        depth: number of blocks, at least 1; linear maps before and after them are extra.
+        dropout: after every block.
+        norm: of every block.
+        bias: add them everywhere.
+        degree: see `Adjacency.normalised`.
+
+    References:
+        Li et al., DeepGCNs: Can GCNs Go as Deep as CNNs?, ICCV 2019.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        hidden: int,
+        out_channels: int,
+        *,
+        depth: int = 2,
+        dropout: float = 0.5,
+        norm: Norm = "batch",
+        bias: bool = False,
+        degree: Literal["in", "out"] = "in",
+    ) -> None:
+        convs = (GCNConv(hidden, hidden, bias=bias, degree=degree) for _ in range(depth))
+        widths = (in_channels, hidden, out_channels)
+        super().__init__(convs, widths, depth=depth, dropout=dropout, norm=norm, bias=bias)
+
+    def _blocks(self, hidden: Tensor, layers: Sequence[Adjacency]) -> Tensor:
+        for conv, norm, layer in zip(self.convs, self.norms, layers, strict=True):
+            hidden = self._drop(own(layer, hidden) + torch.relu(norm(conv(hidden, layer))))
+        return hidden
+
+
+class DeeperGCN(_Residual):
+    r"""Pre-activation residual blocks of softmax aggregation ("res+"), as the published UGS uses on ogbn-arxiv.
+
+    $h \leftarrow h + \mathrm{conv}(\mathrm{drop}(\mathrm{ReLU}(\mathrm{norm}(h))))$, where the first block is the
+    convolution alone and the last normalisation comes before the readout.
+
+    Shapes:
+        - input: features (N, in_channels), dense or `Features`, and an `Adjacency`, or one a layer
+        - output: logits (N, out_channels), or (R, out_channels) of R `rows`
+
+    Args:
+        in_channels, hidden, out_channels: widths.
+        depth: number of blocks, at least 1; linear maps before and after them are extra.
+        dropout: before every convolution but the first, and before the readout.
+        norm: of every block.
+        t: inverse temperature of the aggregation's softmax.
+        semi_grad: no gradient through that softmax to its messages.
+        bias: add them everywhere.
+
+    References:
+        Li et al., DeeperGCN: All You Need to Train Deeper GCNs, 2020.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        hidden: int,
+        out_channels: int,
+        *,
+        depth: int = 2,
+        dropout: float = 0.5,
+        norm: Norm = "batch",
+        t: float = 0.1,
+        semi_grad: bool = True,
+        bias: bool = False,
+    ) -> None:
+        convs = (GENConv(hidden, t=t, semi_grad=semi_grad, bias=bias) for _ in range(depth))
+        widths = (in_channels, hidden, out_channels)
+        super().__init__(convs, widths, depth=depth, dropout=dropout, norm=norm, bias=bias)
+
+    def _blocks(self, hidden: Tensor, layers: Sequence[Adjacency]) -> Tensor:
+        hidden = self.convs[0](hidden, layers[0])
+        for norm, conv, layer in zip(self.norms, self.convs[1:], layers[1:], strict=False):
+            active = self._drop(torch.relu(norm(hidden)))
+            hidden = own(layer, hidden) + conv(active, layer)
+        return self._drop(torch.relu(self.norms[-1](hidden)))
