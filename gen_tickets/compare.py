@@ -6,9 +6,10 @@ from typing import Any
 
 from common.runs.errors import UsageError
 from common.runs.progress import Console
+from common.runs.session import peak_mb
 from common.ticket import Ticket
 from gen_tickets.config import Compare
-from gen_tickets.find import Finished, about, numbers, search
+from gen_tickets.find import Finished, about, search
 from gen_tickets.report import write_comparison
 from gen_tickets.rounds import round_key
 from gen_tickets.summary import Level, verdict
@@ -44,16 +45,16 @@ def run(config: Compare, console: Console) -> dict[str, Any]:
             "family": config.family,
             "dataset": done.images.name,
             "name": summary.label,
-            "dense": numbers(summary.dense),
+            "dense": summary.dense.numbers(),
             "methods": {name: [_row(level) for level in levels] for name, levels in summary.methods.items()},
             "best": None if best is None else {"method": best.method, **_row(best), "ticket": _folder(done, best)},
             "seconds": round(done.seconds, 3),
-            "peak_rss_mb": round(done.peak_rss_mb, 1),
+            "peak_rss_mb": round(peak_mb(done.store), 1),
         }
 
 
 def _row(level: Level) -> dict[str, Any]:
-    scores = {name: numbers(estimate) for name, estimate in level.scores.items()}
+    scores = {name: estimate.numbers() for name, estimate in level.scores.items()}
     return {"round": level.round, "density": level.density, "quality": scores, "winning": level.winning}
 
 

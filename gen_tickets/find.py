@@ -10,10 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from common.runs.errors import UsageError
-from common.runs.manifest import peak_rss_mb
 from common.runs.progress import Console
-from common.runs.session import clock, remedy, worked
-from common.runs.stats import Estimate
+from common.runs.session import Watch, clock, peak_mb, remedy, worked
 from common.runs.store import Run
 from common.runs.words import command_line
 from common.runs.workers import in_processes
@@ -28,7 +26,7 @@ from gen_tickets.report import About, write_report
 from gen_tickets.rounds import Plan, dense_key, keys, opened_images, round_key
 from gen_tickets.summary import Summary, summarise, verdict
 
-__all__ = ["Finished", "about", "identity", "numbers", "run", "search"]
+__all__ = ["Finished", "about", "identity", "run", "search"]
 
 _NOT_IDENTITY = ("out", "name", "fresh", "jobs", "json", "quiet", "data_root")
 
@@ -50,11 +48,6 @@ class Finished:
     store: Run
     summary: Summary
     seconds: float
-
-    @property
-    def peak_rss_mb(self) -> float:
-        """The most memory that one of its processes took."""
-        return max([peak_rss_mb(), *(event["peak_rss_mb"] for event in self.store.events("memory"))])
 
 
 def run(config: Find, console: Console) -> dict[str, Any]:
@@ -84,17 +77,17 @@ def run(config: Find, console: Console) -> dict[str, Any]:
         masks = ticket.masks
         weights = {"total": masks.total, "kept": masks.kept, "density": masks.density}
         layers = {name: {"total": total, "kept": kept} for name, (kept, total) in masks.counts().items()}
-        scores = {name: numbers(estimate) for name, estimate in last.scores.items()}
+        scores = {name: estimate.numbers() for name, estimate in last.scores.items()}
         return {
             "ticket": str(folder),
             "family": config.family,
             "dataset": done.images.name,
             "method": method,
             "weights": {**weights, "by_layer": layers},
-            "quality": {"name": summary.label, "dense": numbers(summary.dense), **scores},
+            "quality": {"name": summary.label, "dense": summary.dense.numbers(), **scores},
             "winning": last.winning,
             "seconds": round(done.seconds, 3),
-            "peak_rss_mb": round(done.peak_rss_mb, 1),
+            "peak_rss_mb": round(peak_mb(done.store), 1),
             "report": str(report),
         }
 
@@ -131,7 +124,7 @@ def search(config: Find, methods: Sequence[str], console: Console) -> Iterator[F
         plan = Plan(config, store.folder, images.sha256, bound)
         with remedy(store):
             with clock(store) as tick:
-                _work(plan, chosen, store, _Watch(store, keys(config, chosen), console, tick))
+                _work(plan, chosen, store, Watch(store, len(keys(config, chosen)), console, tick, _fields))
             results = [store.done(key) or {} for key in keys(config, chosen)]
             yield Finished(config, images, store, summarise(results), worked(store))
 
@@ -167,41 +160,28 @@ def identity(config: Find, methods: Sequence[str] = ()) -> dict[str, Any]:
 def _work(plan: Plan, methods: Sequence[str], store: Run, watch: Callable[[], None]) -> None:
     config = plan.config
     seeds = range(config.first_seed, config.first_seed + config.seeds)
-    jobs = max(1, config.jobs or os.cpu_count() or 1)
+    jobs = config.jobs or os.cpu_count() or 1
     first = {f"seed {seed}": (plan, seed) for seed in seeds if store.done(dense_key(seed)) is None}
-    in_processes(rounds.dense, first, min(jobs, max(1, len(first))), watch)
+    in_processes(rounds.dense, first, jobs, watch)
     rest = {
         f"{name}, seed {seed}": (plan, seed, name, config.controls if name == methods[0] else "none")
         for seed in seeds
         for name in methods
         if any(store.done(round_key(seed, name, k)) is None for k in range(1, len(densities(config)) + 1))
     }
-    in_processes(rounds.method, rest, min(jobs, max(1, len(rest))), watch)
+    in_processes(rounds.method, rest, jobs, watch)
 
 
-class _Watch:
-    """Shows rounds as they are finished, here or in another process."""
-
-    def __init__(self, store: Run, wanted: list[str], console: Console, tick: Callable[[], None]) -> None:
-        self.store, self.total, self.console, self.tick = store, len(wanted), console, tick
-        self.shown = set(store.finished())
-
-    def __call__(self) -> None:
-        for name in self.store.finished():
-            if name in self.shown:
-                continue
-            self.shown.add(name)
-            self.tick()
-            done = self.store.done(name) or {}
-            label = next(iter(done["quality"]))
-            kept = done["weights"]["kept"] / done["weights"]["total"]
-            fields: Mapping[str, Any] = {
-                "round": f"{done['method']} {done['round']} of seed {done['seed']}",
-                "weights kept": f"{kept:.1%}",
-                label: f"{done['quality'][label]:.4g}",
-                **{kind: f"{scores[label]:.4g}" for kind, scores in done["controls"].items()},
-            }
-            self.console.round(len(self.shown), self.total, fields)
+def _fields(done: Mapping[str, Any]) -> dict[str, Any]:
+    """What is shown of a finished round."""
+    label = next(iter(done["quality"]))
+    kept = done["weights"]["kept"] / done["weights"]["total"]
+    return {
+        "round": f"{done['method']} {done['round']} of seed {done['seed']}",
+        "weights kept": f"{kept:.1%}",
+        label: f"{done['quality'][label]:.4g}",
+        **{kind: f"{scores[label]:.4g}" for kind, scores in done["controls"].items()},
+    }
 
 
 def _opening(config: Find, methods: Sequence[str], images: Images, store: Run) -> str:
@@ -223,8 +203,3 @@ def _kept(done: Finished, method: str) -> Ticket:
     scores = {name: estimate.as_dict() for name, estimate in last.scores.items()}
     metrics = {**ticket.metrics, "seeds": {"name": done.summary.label, "dense": done.summary.dense.as_dict(), **scores}}
     return dataclasses.replace(ticket, metrics=metrics)
-
-
-def numbers(estimate: Estimate) -> dict[str, Any]:
-    """Mean, interval and count, as `--json` has them."""
-    return {"mean": estimate.mean, "ci95": estimate.ci95, "n": estimate.n}

@@ -20,8 +20,8 @@ from gen_tickets.gan_models import GAN, DCGANDiscriminator, ResNetGenerator, SND
 from gen_tickets.vae_models import VAE, AutoEncoder, ConvDecoder, ConvEncoder, Image, first_side
 
 __all__ = [
-    "FAMILIES", "UNETS", "Config", "autoencoder", "build", "dcgan", "ddpm", "gfmn", "linear_autoencoder", "sngan",
-    "vae",
+    "FAMILIES", "UNETS", "Config", "autoencoder", "build", "configuration", "dcgan", "ddpm", "gfmn",
+    "linear_autoencoder", "sngan", "vae",
 ]  # fmt: skip
 
 Widths = tuple[int, ...]
@@ -220,6 +220,20 @@ FAMILIES: dict[str, dict[str, Config]] = {
 }
 
 
+def configuration(family: str, config: str) -> Config:
+    """An entry of `FAMILIES`.
+
+    Raises:
+        KeyError: the family or the configuration is unknown.
+    """
+    known: Mapping[str, object] = FAMILIES.get(family, FAMILIES)
+    what, name = (f"configuration of {family}", config) if family in FAMILIES else ("family", family)
+    if name not in known:
+        options = ", ".join(known)
+        raise KeyError(f"found the {what} {name!r}; expected one of {options}. Did you mean {closest(name, known)}?")
+    return FAMILIES[family][config]
+
+
 def build(family: str, config: str, *, image: Image | None = None, classes: int | None = None) -> nn.Module:
     """A network of a family in one of its named configurations, with fresh weights.
 
@@ -238,12 +252,7 @@ def build(family: str, config: str, *, image: Image | None = None, classes: int 
     >>> build("dcgan", "small", image=(3, 32, 32)).image
     (3, 32, 32)
     """
-    known: Mapping[str, object] = FAMILIES.get(family, FAMILIES)
-    what, name = (f"configuration of {family}", config) if family in FAMILIES else ("family", family)
-    if name not in known:
-        options = ", ".join(known)
-        raise KeyError(f"found the {what} {name!r}; expected one of {options}. Did you mean {closest(name, known)}?")
+    usual, make = configuration(family, config)
     if classes is not None and family != "ddpm":
         raise ValueError(f"found classes={classes} for {family}; only ddpm has a class-conditional form. Leave it out.")
-    usual, make = FAMILIES[family][config]
     return make(image or usual) if classes is None else make(image or usual, classes=classes)

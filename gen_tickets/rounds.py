@@ -23,6 +23,7 @@ from torch import Tensor
 
 from common.runs.errors import DivergedError
 from common.runs.manifest import peak_rss_mb
+from common.runs.session import same_data
 from common.runs.store import Run
 from common.ticket import Ticket
 from gen_tickets._checkpoint import Checkpoints
@@ -145,11 +146,7 @@ def _rest(run: Run, seed: int, name: str, wanted: list[tuple[int, float]]) -> li
 
 def _ladder(plan: Plan, seed: int) -> Ladder:
     images = opened_images(plan.config)
-    if images.sha256 != plan.data:
-        raise ValueError(
-            f"{plan.config.dataset} changed while the run was going on: found sha256 {images.sha256[:12]}..., expected "
-            f"{plan.data[:12]}... Start over (--fresh) with the data that count."
-        )
+    same_data(plan.config.dataset, images.sha256, plan.data)
     return Ladder(plan.config, images, seed)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from common.runs.health import Doctor, Inspect
 from glt.presets import published
 
 __all__ = ["UGS", "Doctor", "Eval", "Find", "Infer", "Inspect", "Network", "Speed", "Training", "preset"]
@@ -183,26 +184,6 @@ class Speed:
     """Print one JSON object on standard output."""
     quiet: bool = False
     """No progress lines."""
-
-
-@dataclass(frozen=True)
-class Inspect:
-    """Show what a data set holds, or which are at hand."""
-
-    dataset: str | None = None
-    """Data set to describe; all known ones if not given."""
-    data_root: str | None = None
-    """Folder of data sets, before GLT_DATA and the cache."""
-    json: bool = False
-    """Print one JSON object on standard output."""
-
-
-@dataclass(frozen=True)
-class Doctor:
-    """Check the installation."""
-
-    json: bool = False
-    """Print one JSON object on standard output."""
 
 
 def preset(config: Find) -> Find:

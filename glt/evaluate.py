@@ -64,7 +64,7 @@ def run(config: Eval, console: Console) -> dict[str, Any]:
         "method": found.method,
         "model": found.model,
         **counts,
-        "accuracy": {n: {"mean": e.mean, "ci95": e.ci95, "n": e.n} for n, e in estimates.items()},
+        "accuracy": {name: value.numbers() for name, value in estimates.items()},
         "winning": winning,
         "seconds": round(time.perf_counter() - started, 3),
         "peak_rss_mb": round(peak_rss_mb(), 1),

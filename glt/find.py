@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from common.runs.manifest import peak_rss_mb
 from common.runs.progress import Console
-from common.runs.session import clock, remedy, worked
+from common.runs.session import Watch, clock, peak_mb, remedy, worked
 from common.runs.store import Run
 from common.ticket import Ticket
 from glt._settings import check, check_counts
@@ -44,10 +43,9 @@ def run(config: Find, console: Console) -> dict[str, Any]:
     ) as store:
         console.line(_opening(config, graph, store))
         total = config.seeds * ((config.rounds or 0) + 1)
-        shown: set[str] = set(store.finished())
         with remedy(store):
             with clock(store) as tick:
-                climb_all(bound, store.folder, lambda: _show_new(store, shown, total, console, tick))
+                climb_all(bound, store.folder, Watch(store, total, console, tick, _fields))
             return _conclude(bound, config, graph, store, console)
 
 
@@ -83,22 +81,16 @@ def _opening(config: Find, graph: Graph, store: Run) -> str:
     )
 
 
-def _show_new(store: Run, shown: set[str], total: int, console: Console, tick: Callable[[], None]) -> None:
-    for name in store.finished():
-        if name in shown:
-            continue
-        shown.add(name)
-        tick()
-        done = store.done(name) or {}
-        kept = {group: c["kept"] / c["total"] for group, c in done["counts"].items()}
-        fields: Mapping[str, Any] = {
-            "rung": f"{done['round']} of seed {done['seed']}",
-            "edges kept": f"{kept['edges']:.1%}",
-            "weights kept": f"{kept['weights']:.1%}",
-            "test": f"{done['accuracy']['test']:.1%}",
-            **{name: f"{control['test']:.1%}" for name, control in done["controls"].items()},
-        }
-        console.round(len(shown), total, fields)
+def _fields(done: Mapping[str, Any]) -> dict[str, Any]:
+    """What is shown of a finished rung."""
+    kept = {group: c["kept"] / c["total"] for group, c in done["counts"].items()}
+    return {
+        "rung": f"{done['round']} of seed {done['seed']}",
+        "edges kept": f"{kept['edges']:.1%}",
+        "weights kept": f"{kept['weights']:.1%}",
+        "test": f"{done['accuracy']['test']:.1%}",
+        **{name: f"{control['test']:.1%}" for name, control in done["controls"].items()},
+    }
 
 
 def _conclude(bound: _Bound, config: Find, graph: Graph, store: Run, console: Console) -> dict[str, Any]:
@@ -123,9 +115,9 @@ def _conclude(bound: _Bound, config: Find, graph: Graph, store: Run, console: Co
         "model": config.model,
         "edges": final.counts["edges"],
         "weights": final.counts["weights"],
-        "accuracy": {name: {k: v for k, v in value.items() if k != "values"} for name, value in accuracy.items()},
+        "accuracy": {name: value.numbers() for name, value in final.accuracy.items()},
         "winning": final.winning,
         "seconds": round(seconds, 3),
-        "peak_rss_mb": round(max([peak_rss_mb(), *(e["peak_rss_mb"] for e in store.events("memory"))]), 1),
+        "peak_rss_mb": round(peak_mb(store), 1),
         "report": str(report),
     }

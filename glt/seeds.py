@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from common.runs.manifest import peak_rss_mb
+from common.runs.session import same_data
 from common.runs.store import Run
 from common.runs.workers import in_processes
 from common.ticket import Ticket
@@ -47,12 +48,7 @@ def climb_seed(config: Find, seed: int, folder: Path, watch: Callable[[], Any] =
     if first == rungs:
         return 0
     graph = load(config.dataset, config.data_root)
-    expected = identity(config).get("data")
-    if expected not in (None, graph.sha256):
-        raise ValueError(
-            f"{config.dataset} changed while the run was going on: found sha256 {graph.sha256[:12]}..., expected "
-            f"{expected[:12]}... Start over (--fresh) with the data that count."
-        )
+    same_data(config.dataset, graph.sha256, identity(config).get("data") or graph.sha256)
     start = Ticket.load(run.round(key(seed, first - 1))) if first else None
     for rung in climb(graph, config, seed, start=start, rung=first):
         name = key(seed, rung.number)

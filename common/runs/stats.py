@@ -44,6 +44,14 @@ class Estimate:
         """Mean, interval, count and values as plain data."""
         return {"mean": self.mean, "ci95": self.ci95, "n": self.n, "values": list(self.values)}
 
+    def numbers(self) -> dict[str, Any]:
+        """Mean, interval and count, as the results of commands have them.
+
+        >>> estimate([1.0]).numbers()
+        {'mean': 1.0, 'ci95': None, 'n': 1}
+        """
+        return {"mean": self.mean, "ci95": self.ci95, "n": self.n}
+
     @classmethod
     def from_dict(cls, stored: dict[str, Any]) -> Estimate:
         """The inverse of `as_dict`.

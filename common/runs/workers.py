@@ -25,7 +25,7 @@ def in_processes(
 ) -> None:
     """Call a function for every piece of work, so many at a time, with a share of the machine's threads for each.
 
-    With one job the pieces run here, one after the other, in this process.
+    With one job, or one piece, they run here, one after the other, in this process.
 
     Args:
         work: a function of a module, of a piece's arguments; it keeps its own results, in files.
@@ -37,7 +37,8 @@ def in_processes(
         WorkerDied: a process was killed; what others had finished stays.
         Exception: whatever a piece raised.
     """
-    if jobs == 1:
+    jobs = min(jobs, len(pieces))
+    if jobs <= 1:
         for arguments in pieces.values():
             work(*arguments)
             watch()
