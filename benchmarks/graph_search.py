@@ -28,9 +28,10 @@ def measure(dataset: str, epochs: int) -> dict[str, float]:
     from common.runs.manifest import peak_rss_mb
     from glt.config import Find, preset
     from glt.data import load
-    from glt.ladder import EDGES, build
-    from glt.methods.ugs import search
+    from glt.methods.ugs import train_masks
+    from glt.models import EDGES
     from glt.tasks import NodeClassification
+    from glt.trial import build
 
     torch.set_num_threads(1)
     config = preset(Find(dataset))
@@ -41,7 +42,7 @@ def measure(dataset: str, epochs: int) -> dict[str, float]:
     for repeat in range(6):
         ugs = replace(config.ugs, epochs=epochs if repeat else 2)
         start = time.process_time()
-        search(model, masks, task, config.training, ugs, seed=repeat)
+        train_masks(model, masks, task, config.training, ugs, seed=repeat)
         spent.append((time.process_time() - start) / ugs.epochs)
     return {
         "cpu_seconds_a_mask_epoch": statistics.median(spent[1:]),

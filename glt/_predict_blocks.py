@@ -24,8 +24,9 @@ from glt._ranks import Group, group
 from glt.blockwise import BlockInference
 from glt.config import Find, Infer
 from glt.evaluate import recipe_config
-from glt.ladder import EDGES, WEIGHTS, build
 from glt.mapped import MappedGraph, is_graph_folder, open_graph, source_of, write_graph
+from glt.models import EDGES, WEIGHTS
+from glt.trial import build
 
 __all__ = ["run_blocks"]
 

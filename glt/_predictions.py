@@ -9,7 +9,7 @@ from torch import Tensor
 
 from common.runs.progress import Console
 from common.ticket import Ticket
-from glt.ladder import WEIGHTS
+from glt.models import WEIGHTS
 
 __all__ = ["SPLITS", "Hits", "announce", "edge_counts", "state_of", "weight_counts"]
 

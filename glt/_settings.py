@@ -11,9 +11,9 @@ from common.runs.errors import UsageError
 from common.runs.options import did_you_mean
 from glt.config import Find
 from glt.data import Graph
-from glt.ladder import build
 from glt.methods import METHODS
 from glt.models import NETWORKS
+from glt.trial import build
 
 __all__ = ["check", "check_counts"]
 
@@ -32,6 +32,7 @@ _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
     "training.epochs": (lambda v: v >= 1, "must be at least 1"),
     "training.lr": (lambda v: 0 < v < math.inf, "must be positive and finite"),
     "training.weight_decay": (lambda v: 0 <= v < math.inf, "must be 0 or positive, and finite"),
+    "training.distil": (lambda v: 0 <= v < math.inf, "must be 0 or positive, and finite"),
     "ugs.epochs": (lambda v: v >= 1, "must be at least 1"),
     "ugs.l1_edges": (lambda v: 0 <= v < math.inf, "must be 0 or positive, and finite"),
     "ugs.l1_weights": (lambda v: 0 <= v < math.inf, "must be 0 or positive, and finite"),
@@ -52,6 +53,10 @@ def check(config: Find) -> None:
         value = attrgetter(name)(config)
         if value is not None and not fits(value):
             raise UsageError(f"--{name.replace('_', '-')} {expected}; found {value}")
+    if config.rungs is not None and not all(1 <= k <= (config.rounds or 0) for k in config.rungs or [0]):
+        raise UsageError(
+            f"--rungs must be some of the rounds 1 to {config.rounds}; found {config.rungs}. Leave it out for all"
+        )
 
 
 def check_counts(config: Find, graph: Graph) -> None:

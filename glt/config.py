@@ -9,9 +9,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from common.runs.health import Doctor, Inspect
+from glt.method_settings import UGS
+from glt.methods import METHODS
 from glt.presets import published
 
-__all__ = ["UGS", "Doctor", "Eval", "Find", "Infer", "Inspect", "Network", "Speed", "Training", "preset"]
+__all__ = ["UGS", "Doctor", "Eval", "Find", "Infer", "Inspect", "Network", "Speed", "Task", "Training", "preset"]
 
 
 @dataclass(frozen=True)
@@ -42,28 +44,16 @@ class Training:
     """Learning rate; 8e-3 on Cora and digits, 1e-2 on CiteSeer and PubMed."""
     weight_decay: float | None = None
     """Weight decay; 8e-5 on Cora and digits, 5e-4 on CiteSeer and PubMed."""
+    distil: float | None = None
+    """Weight of distilling tickets and controls from the dense network; as published: 10 for teddy, 0 for others."""
 
 
 @dataclass(frozen=True)
-class UGS:
-    """Search of UGS (Chen et al., ICML 2021); defaults are those of the published code."""
+class Task:
+    """What the network learns."""
 
-    epochs: int = 200
-    """Epochs in which masks and weights train together."""
-    l1_edges: float | None = None
-    """L1 on the edge mask; 1e-2, on PubMed 1e-6."""
-    l1_weights: float | None = None
-    """L1 on the weight masks; 1e-2, on PubMed 1e-3."""
-    l1: Literal["subgradient", "loss"] = "subgradient"
-    """Add the L1 term's sub-gradient after the backward pass (published code) or the term to the loss (paper)."""
-    decay_masks: bool = True
-    """Let weight decay act on the masks too (published code; the paper has none)."""
-    noise: float = 1e-5
-    """Masks start at 1 plus uniform noise of this size."""
-    mask_at: Literal["best", "last"] = "best"
-    """Take the masks of the epoch of best validation accuracy (published code) or of the last epoch."""
-    exact_rng: bool = False
-    """Draw all noise in the published code's order, to repeat it digit by digit; needs nodes x nodes numbers once."""
+    inductive: bool = False
+    """Withhold test nodes and their edges from every training and every choice; they are seen in the test alone."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +63,7 @@ class Find:
     dataset: str = "digits"
     """digits or photo-grid (embedded), cora, citeseer, pubmed, rmat-SCALE, sbm-NODES, or the path of an .npz."""
     method: str = "ugs"
-    """Search method: ugs or random."""
+    """Search method: ugs, random, degree, dspar, magnitude or teddy."""
     model: str = "gcn"
     """Graph neural network: gcn, gat, gin, sage, sgc, resgcn or deepergcn."""
     edges_density: float | None = None
@@ -92,6 +82,12 @@ class Find:
     """The network."""
     training: Training = field(default_factory=Training)
     """Its training."""
+    task: Task = field(default_factory=Task)
+    """What it learns."""
+    edges: Literal["chosen", "random"] = "chosen"
+    """Keep the edges that the method chooses, or random ones under which it chooses the weights alone."""
+    rungs: list[int] | None = None
+    """Rounds whose tickets are trained and checked; all of them if not given."""
     ugs: UGS = field(default_factory=UGS)
     """The search of method ugs."""
     data_root: str | None = None
@@ -200,7 +196,7 @@ def preset(config: Find) -> Find:
     config = replace(
         config,
         network=replace(config.network, **filled(config.network)),
-        training=replace(config.training, **filled(config.training)),
+        training=replace(config.training, **filled(config.training), distil=_distil(config)),
         ugs=replace(config.ugs, **filled(config.ugs)),
         **filled(config),
     )
@@ -210,3 +206,9 @@ def preset(config: Find) -> Find:
     if config.weights_density is None:
         config = replace(config, weights_density=0.8**rounds)
     return config
+
+
+def _distil(config: Find) -> float:
+    """The weight of distillation as set, or else as published."""
+    published = METHODS[config.method].distil if config.method in METHODS else 0.0
+    return published if config.training.distil is None else config.training.distil

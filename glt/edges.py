@@ -8,6 +8,8 @@ they are what a layer adds, so no method can prune them.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +47,19 @@ def is_undirected(edge_index: Tensor, num_nodes: int) -> bool:
     forth = edge_index[0] * num_nodes + edge_index[1]
     back = edge_index[1] * num_nodes + edge_index[0]
     return torch.equal(forth.sort().values, back.sort().values)
+
+
+class _View:
+    """What can be seen of the edges: their pattern, which ones they are, and the compact form for constant weights."""
+
+    def __init__(self, pattern: Pattern, seen: Tensor | None = None) -> None:
+        self.pattern, self.seen = pattern, seen
+        self.compact: tuple[object, list[Adjacency]] | None = None
+        self.hidden: tuple[Tensor, _View] | None = None
+
+    def of(self, values: Tensor) -> Tensor:
+        """The part of (..., E) that can be seen."""
+        return values if self.seen is None else values[..., self.seen]
 
 
 class Edges(nn.Module):
@@ -96,8 +111,8 @@ class Edges(nn.Module):
         self.register_buffer("edge_index", edge_index, persistent=False)
         self.register_buffer("pair", pair, persistent=False)
         self.register_buffer("reverse", reverse, persistent=False)
-        self._pattern = Pattern(edge_index, num_nodes)
-        self._compact: tuple[object, Adjacency] | None = None
+        self._whole = _View(Pattern(edge_index, num_nodes))
+        self._view = self._whole
 
     def forward(self) -> Adjacency:
         """The adjacency as it stands: live edges only when the weights are constant, all of them under a gate.
@@ -105,22 +120,48 @@ class Edges(nn.Module):
         An edge of weight zero takes no part in either case; leaving it out merely saves its time. The compact form is
         kept until the weights change in place (a write through `.data` goes unnoticed).
         """
-        weight = self.weight
-        self._pattern = self._pattern.to(weight.device)
-        if weight.requires_grad or torch.nn.utils.parametrize.is_parametrized(self, "weight"):
-            values = (weight + weight[self.reverse]) / 2 if self.symmetric else weight
-            return Adjacency(self._pattern, values)
-        key = (id(weight), weight._version, weight.device)
-        if self._compact is None or self._compact[0] != key:
-            self._compact = (key, self._live(weight.detach()))
-        return self._compact[1]
+        return self.layers()[0]
 
-    def _live(self, weight: Tensor) -> Adjacency:
-        values = (weight + weight[self.reverse]) / 2 if self.symmetric else weight
+    def layers(self) -> list[Adjacency]:
+        """The adjacency of every row of the weights."""
+        weight, view = self.weight, self._view
+        view.pattern = view.pattern.to(weight.device)
+        if weight.requires_grad or torch.nn.utils.parametrize.is_parametrized(self, "weight"):
+            return [Adjacency(view.pattern, view.of(row)) for row in self._both(weight)]
+        key = (id(weight), weight._version, weight.device)
+        if view.compact is None or view.compact[0] != key:
+            view.compact = (key, [self._live(view, row) for row in self._both(weight.detach())])
+        return view.compact[1]
+
+    @contextmanager
+    def without(self, nodes: Tensor) -> Iterator[None]:
+        """Hide all edges of some nodes inside a block.
+
+        Args:
+            nodes: (N,) bool, True where hidden; the same tensor every time saves building the pattern again.
+        """
+        if self._whole.hidden is None or self._whole.hidden[0] is not nodes:
+            seen = ~nodes[self.edge_index].any(0)
+            view = _View(Pattern(self.edge_index[:, seen], self.num_nodes), seen.nonzero().squeeze(1))
+            self._whole.hidden = (nodes, view)
+        before, self._view = self._view, self._whole.hidden[1]
+        try:
+            yield
+        finally:
+            self._view = before
+
+    def _both(self, weight: Tensor) -> Tensor:
+        """Effective weights, (rows, E): the mean of both directions of an undirected edge."""
+        values = (weight + weight[..., self.reverse]) / 2 if self.symmetric else weight
+        return values if values.dim() == 2 else values.unsqueeze(0)
+
+    def _live(self, view: _View, row: Tensor) -> Adjacency:
+        values = view.of(row)
         alive = values != 0
         if bool(alive.all()):
-            return Adjacency(self._pattern, values)
-        return Adjacency(Pattern(self.edge_index[:, alive], self.num_nodes).to(weight.device), values[alive])
+            return Adjacency(view.pattern, values)
+        pattern = Pattern(view.of(self.edge_index)[:, alive], self.num_nodes).to(row.device)
+        return Adjacency(pattern, values[alive])
 
     def structure(self) -> Structure:
         """How a mask on `weight` is chosen: in undirected pairs if `symmetric`, else entry by entry."""

@@ -14,9 +14,10 @@ from common.runs.stats import estimate, is_winning
 from common.ticket import Ticket, TicketError
 from glt.config import Eval, Find, preset
 from glt.data import Graph, load
-from glt.ladder import EDGES, WEIGHTS, build, control_tickets, retrain
+from glt.models import EDGES, WEIGHTS
 from glt.summary import Level, verdict
-from glt.tasks import NodeClassification
+from glt.tasks import Teacher
+from glt.trial import build, control_tickets, retrain, task_of, trained_by
 
 __all__ = ["recipe_config", "run"]
 
@@ -25,7 +26,7 @@ def run(config: Eval, console: Console) -> dict[str, Any]:
     """Dense, ticket, random and re-initialised trainings of a saved ticket, `config.seeds` of each.
 
     The ticket starts from its stored weights every time; dense starts from each seed's own initial weights, and the
-    random and re-initialised controls are drawn anew for each seed.
+    controls are drawn anew for each seed.
 
     Raises:
         TicketError: the ticket is damaged, or belongs to another graph, other data or another model.
@@ -43,7 +44,7 @@ def run(config: Eval, console: Console) -> dict[str, Any]:
     model = build(graph, found, own)
     ticket.verify(model, model.edges.fingerprint())
     _same_data(ticket, graph)
-    accuracy: dict[str, list[float]] = {"dense": [], "ticket": [], "random": [], "reinit": []}
+    accuracy: dict[str, list[float]] = {"dense": [], "ticket": [], "random": [], "reinit": [], "edges": []}
     for number, seed in enumerate(range(own, own + config.seeds), 1):
         row = _row(ticket, graph, found, seed)
         for name, value in row.items():
@@ -119,7 +120,10 @@ def _from_dict(config: Any, values: dict[str, Any]) -> Any:
 
 
 def _row(ticket: Ticket, graph: Graph, config: Find, seed: int) -> dict[str, float]:
-    task = NodeClassification(graph, whole=config.ugs.exact_rng)
-    dense = Ticket(type(ticket.masks)(), build(graph, config, seed).state_dict(), graph=ticket.graph)
-    rows = {"dense": dense, "ticket": ticket, **control_tickets(ticket, graph, config, seed)}
-    return {name: retrain(one, graph, config, seed, task)["test"] for name, one in rows.items()}
+    task = task_of(graph, config)
+    model = build(graph, config, seed)
+    dense = trained_by(task, graph, config, seed)(model, 0, config.training.epochs)["test"]
+    taught = Teacher(task.outputs(model), config.training.distil) if config.training.distil else None
+    rows = {"ticket": ticket, **control_tickets(ticket, graph, config, seed)}
+    retrained = {name: retrain(one, graph, config, seed, task, teacher=taught)["test"] for name, one in rows.items()}
+    return {"dense": dense, **retrained}

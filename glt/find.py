@@ -14,7 +14,7 @@ from common.ticket import Ticket
 from glt._settings import check, check_counts
 from glt.config import Find, preset
 from glt.data import Graph, canonical, load
-from glt.seeds import climb_all, jobs_for, key
+from glt.seeds import climb_all, jobs_for, key, rungs
 from glt.summary import summarise
 
 __all__ = ["check", "identity", "run"]
@@ -42,7 +42,7 @@ def run(config: Find, console: Console) -> dict[str, Any]:
         Path(config.out), identity(bound), name=config.name, fresh=config.fresh, seeds=seeds, data=facts
     ) as store:
         console.line(_opening(config, graph, store))
-        total = config.seeds * ((config.rounds or 0) + 1)
+        total = config.seeds * (1 + len(rungs(config)))
         with remedy(store):
             with clock(store) as tick:
                 climb_all(bound, store.folder, Watch(store, total, console, tick, _fields))
@@ -98,7 +98,7 @@ def _conclude(bound: _Bound, config: Find, graph: Graph, store: Run, console: Co
 
     summary = summarise(config, store)
     seconds = worked(store)
-    best = Ticket.load(store.folder / "rounds" / key(summary.chosen_seed, config.rounds or 0))
+    best = Ticket.load(store.folder / "rounds" / key(summary.chosen_seed, rungs(config)[-1]))
     final = summary.rungs[-1]
     accuracy = {name: value.as_dict() for name, value in final.accuracy.items()}
     recipe = {**best.recipe, "find": identity(bound), "seed": summary.chosen_seed}

@@ -1,157 +1,206 @@
 """The ladder of graph tickets for one seed: rung by rung a sparser ticket, each beside its controls.
 
-`climb` is the whole experiment in a few lines: dense training, then rounds of search, rewinding and retraining by
-`common.tickets`, and at every rung the same training for a random ticket of equal counts and for the ticket with fresh
-weights.
+`climb` is the whole experiment in a few lines: dense training, then a method's choice for every rung, trained from the
+rewound weights, and the same training for its controls: a random ticket of equal counts, the ticket with fresh weights,
+and the ticket's weights with random edges. Beside the dense network stands the one without any edge.
 """
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, is_dataclass, replace
+from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from common.masks import prunable
-from common.scoped import seeded
-from common.scores import Scorer, magnitude
-from common.search import Rewind, Train, tickets
-from common.structure import Structure
-from common.study.controls import random_ticket, reinitialised
+from common.allocate import prune
+from common.masks import Masks, prunable
+from common.recipe import describe, references
+from common.rewind import Rewind
+from common.scores import random
 from common.ticket import Ticket
+from common.under import ticket_under
 from glt.config import Find
 from glt.data import Graph
-from glt.edges import Edges
 from glt.methods import METHODS
-from glt.models import GraphModel, network
-from glt.tasks import NodeClassification
-from glt.training import trainer
+from glt.methods.search import Choice, Search, choose, function
+from glt.models import EDGES, WEIGHTS, GraphModel
+from glt.tasks import NodeClassification, Teacher
+from glt.trial import build, control_tickets, densities, no_edges, retrain, task_of, teacher, trained_by
 
-__all__ = ["Rung", "build", "climb", "control_tickets", "densities", "edge_groups", "retrain", "trained_by"]
-
-EDGES, WEIGHTS = "edges.weight", "net.*"
-_FRESH = 1_000_003  # offset of the seeds that draw fresh weights
+__all__ = ["Rung", "climb"]
 
 
 @dataclass(frozen=True)
 class Rung:
-    """One rung: the ticket, its accuracies and those of its controls (`random`, `reinit`)."""
+    """One rung: the ticket, its accuracies and those of its controls, and what it cost.
+
+    Attributes:
+        controls: by name: `random`, `reinit` and `edges` (random ones, the ticket's weights); of the dense rung
+            `no_edges`.
+        seconds: of CPU: `search` since the rung before, `train` of the ticket.
+    """
 
     number: int
     ticket: Ticket
     accuracy: dict[str, float]
     controls: dict[str, dict[str, float]]
     counts: dict[str, dict[str, int]]
-
-
-def build(graph: Graph, config: Find, seed: int) -> GraphModel:
-    """The dense network on the graph, its weights drawn from the seed.
-
-    A graph with one-way edges is pruned edge by edge, whatever `config.symmetric` says.
-    """
-    edges = Edges(graph.edge_index, graph.x.size(0), symmetric=None if config.symmetric else False)
-    with seeded(seed):
-        net = _draw(graph, config)
-    return GraphModel(net, edges)
-
-
-def densities(config: Find) -> list[dict[str, float]]:
-    """Densities of edges and weights for rounds 0 (dense) to `rounds`, in equal ratios from 1 to the targets.
-
-    >>> densities(Find(rounds=2, edges_density=0.81, weights_density=0.25))[1]
-    {'edges.weight': 0.9, 'net.*': 0.5}
-    """
-    edges, weights, rounds = config.edges_density, config.weights_density, config.rounds
-    if edges is None or weights is None or rounds is None:
-        raise ValueError("densities and rounds are not set; call glt.config.preset() first")
-    return [{EDGES: edges ** (k / rounds), WEIGHTS: weights ** (k / rounds)} for k in range(rounds + 1)]
-
-
-def edge_groups(edges: Edges) -> dict[str, Tensor]:
-    """Which entries of the edge mask share a fate, for controls that draw masks: pairs, or nothing."""
-    return {EDGES: edges.pair} if edges.symmetric else {}
-
-
-def trained_by(task: NodeClassification, graph: Graph, config: Find, seed: int) -> Train:
-    """The `Train` of this experiment; with `exact_rng` it first draws and drops weights, as the published code."""
-    redraw = (lambda: _draw(graph, config)) if config.ugs.exact_rng else None
-    return trainer(task, config.training, seed, draw_first=redraw)
-
-
-def _draw(graph: Graph, config: Find) -> nn.Module:
-    return network(config.model, graph.x.size(1), graph.classes, config.network, exact_rng=config.ugs.exact_rng)
+    seconds: dict[str, float] = field(default_factory=dict)
 
 
 def climb(
-    graph: Graph, config: Find, seed: int, *, start: Ticket | None = None, rung: int = 0, device: str = "cpu"
+    graph: Graph,
+    config: Find,
+    seed: int,
+    *,
+    dense: Ticket | None = None,
+    start: Ticket | None = None,
+    rung: int = 0,
+    device: str = "cpu",
 ) -> Iterator[Rung]:
-    """Rungs of the ladder, from `rung` on.
+    """Rungs of the ladder, from `rung` on; of those after the dense one only `config.rungs`, if these are given.
 
     Args:
         graph: the data.
         config: filled by `glt.config.preset`.
         seed: of weights, noise and dropout.
-        start: the saved ticket of the rung before, to continue with.
+        dense: the saved ticket of rung 0, with its trained weights; trained anew if it is needed and not given.
+        start: the saved ticket of the last rung before `rung`, to continue with.
         rung: the first rung to yield; 0 is the dense network.
         device: where to compute.
     """
-    model = build(graph, config, seed).to(device)
-    task = NodeClassification(graph, device, whole=config.ugs.exact_rng)
-    train = trained_by(task, graph, config, seed)
-    method = _method(config.method)
-    params = {EDGES: model.edges.weight, **prunable(model)}
-    structure: dict[str, Structure] = {EDGES: model.edges.structure()}
-    ladder = densities(config)
-    for number in range(rung, len(ladder)):
-        score = magnitude if start is None else method(task, start, config.training, config.ugs, seed)
-        ticket = next(
-            tickets(model, train, [ladder[number]], steps=config.training.epochs, params=params, start=start,
-                    structure=structure, rewind=Rewind.initial(), score=score)
+    lab = _Lab(graph, config, seed, device)
+    if dense is None and start is not None and start.recipe.get("round") == 0:
+        dense = start
+    if rung == 0 or dense is None:
+        first = lab.dense()
+        dense = first.ticket
+        if rung == 0:
+            yield first
+            start, rung = dense, 1
+    yield from lab.rungs(dense, start or dense, rung)
+
+
+@dataclass(frozen=True)
+class _Lab:
+    """One seed's experiment: what is the same for every rung."""
+
+    graph: Graph
+    config: Find
+    seed: int
+    device: str
+
+    def build(self) -> GraphModel:
+        return build(self.graph, self.config, self.seed).to(self.device)
+
+    def dense(self) -> Rung:
+        model, task = self.build(), task_of(self.graph, self.config, self.device)
+        masks = Masks.dense({EDGES: model.edges.weight, **prunable(model)})
+        recipe = {"search": "dense", "round": 0, **_start(dict(densities(self.config)[0]))}
+        weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        ticket, seconds = self.train(model, task, masks, weights, recipe, [Rewind.initial().reference])
+        taught = teacher(self.graph, self.config, task, ticket)
+        bare = retrain(no_edges(ticket), self.graph, self.config, self.seed, task, self.device, taught)
+        return self.rung(0, ticket, {"no_edges": bare}, {"search": 0.0, "train": seconds})
+
+    def rungs(self, dense: Ticket, start: Ticket, first: int) -> Iterator[Rung]:
+        """What the method chooses for the rungs that are wanted, trained, beside the controls."""
+        config, method = self.config, METHODS[self.config.method]
+        task = task_of(self.graph, config, self.device)
+        ladder = densities(config)
+        wanted = [k for k in range(first, len(ladder)) if config.rungs is None or k in config.rungs]
+        if not wanted:
+            return
+        begin = int(start.recipe.get("round", 0)) + 1
+        rounds = list(range(begin, wanted[-1] + 1)) if method.iterative else wanted
+        taught = teacher(self.graph, config, task, dense)
+        search = Search(
+            config, task, self.build, [ladder[k] for k in rounds], dense, self.on(start.masks), self.seed,
+            edges=self.random_edges([ladder[k] for k in rounds]) if config.edges == "random" else None, teacher=taught,
         )  # fmt: skip
-        ticket = replace(ticket, seeds=[seed], graph=model.edges.fingerprint())
-        controls = {} if number == 0 else _controls(ticket, graph, config, seed, task, device)
-        counts = {"edges": model.edges.count(ticket.masks[EDGES]), "weights": _weights(ticket)}
-        yield Rung(number, ticket, dict(ticket.metrics), controls, counts)
-        start = ticket
+        parent, spent = start, 0.0
+        choices = choose(config.method, search)
+        for number in rounds:
+            before = time.process_time()
+            choice = next(choices)
+            spent += time.process_time() - before
+            if number not in wanted:
+                continue
+            ticket, seconds = self.ticket(choice, number, dict(ladder[number]), task, taught, parent)
+            drawn = control_tickets(ticket, self.graph, config, self.seed)
+            controls = {
+                name: retrain(one, self.graph, config, self.seed, task, self.device, taught)
+                for name, one in drawn.items()
+            }
+            yield self.rung(number, ticket, controls, {"search": spent, "train": seconds})
+            parent, spent = ticket, 0.0
+
+    def ticket(
+        self,
+        choice: Choice,
+        number: int,
+        density: dict[str, float],
+        task: NodeClassification,
+        taught: Teacher | None,
+        parent: Ticket,
+    ) -> tuple[Ticket, float]:
+        """A choice, trained from its weights."""
+        model, call = self.build(), function(self.config.method)
+        weights = choice.weights if choice.weights is not None else model.state_dict()
+        settings = getattr(self.config, self.config.method.replace("-", "_"), None)
+        recipe = {
+            "search": describe(call)["call"],
+            "settings": asdict(settings) if is_dataclass(settings) and not isinstance(settings, type) else {},
+            "round": number,
+            **_start(density),
+            **({"found": dict(choice.about)} if choice.about else {}),
+        }
+        state = {name: tensor.clone() for name, tensor in weights.items()}
+        cite = [*references(call), Rewind.initial().reference]
+        ticket, seconds = self.train(model, task, choice.masks, state, recipe, cite, taught)
+        return replace(ticket, parent=parent.digest), seconds
+
+    def train(
+        self,
+        model: GraphModel,
+        task: NodeClassification,
+        masks: Masks,
+        weights: Mapping[str, Tensor],
+        recipe: Mapping[str, Any],
+        cite: list[str],
+        taught: Teacher | None = None,
+    ) -> tuple[Ticket, float]:
+        """A ticket, trained, and the CPU seconds of that."""
+        train = trained_by(task, self.graph, self.config, self.seed, taught)
+        before = time.process_time()
+        ticket = ticket_under(
+            model, lambda start, stop: train(model, start, stop), self.on(masks), weights,
+            (0, self.config.training.epochs), recipe=recipe, references=list(dict.fromkeys(cite)),
+        )  # fmt: skip
+        ticket = replace(ticket, seeds=[self.seed], graph=model.edges.fingerprint())
+        return ticket, time.process_time() - before
+
+    def rung(self, number: int, ticket: Ticket, controls: dict[str, Any], seconds: dict[str, float]) -> Rung:
+        masks = ticket.masks.only(WEIGHTS)
+        counts = {
+            "edges": self.build().edges.count(ticket.masks[EDGES]),
+            "weights": {"total": masks.total, "kept": masks.kept},
+        }
+        return Rung(number, ticket, dict(ticket.metrics), controls, counts, seconds)
+
+    def on(self, masks: Masks) -> Masks:
+        return Masks({name: mask.to(self.device) for name, mask in masks.items()})
+
+    def random_edges(self, ladder: list[dict[str, float]]) -> list[Tensor]:
+        """Random edges at every density, each within the ones before."""
+        model = self.build()
+        scores = random(self.seed)(model, {EDGES: model.edges.weight}, None)
+        structure = {EDGES: model.edges.structure()}
+        return [prune(scores, density[EDGES], structure=structure)[EDGES] for density in ladder]
 
 
-def retrain(
-    ticket: Ticket, graph: Graph, config: Find, seed: int, task: NodeClassification, device: str = "cpu"
-) -> dict[str, float]:
-    """Train a ticket from its rewound weights and return its metrics; the ticket's counts stay as they are."""
-    from common.apply import masked
-
-    model = build(graph, config, seed).to(device)
-    ticket.verify(model, model.edges.fingerprint())
-    ticket.apply(model)
-    with masked(model, ticket.masks):
-        return dict(trained_by(task, graph, config, seed)(model, 0, config.training.epochs))
-
-
-def control_tickets(ticket: Ticket, graph: Graph, config: Find, seed: int) -> dict[str, Ticket]:
-    """The two controls of a ticket: a random one of equal counts, and the same masks on freshly drawn weights."""
-    model = build(graph, config, seed)  # the seed's own initial weights: a saved ticket forgets the pruned ones
-    fresh = build(graph, config, seed + _FRESH)
-    return {
-        "random": random_ticket(ticket, seed, fresh=model.state_dict(), groups=edge_groups(model.edges)),
-        "reinit": reinitialised(ticket, fresh.state_dict()),
-    }
-
-
-def _controls(
-    ticket: Ticket, graph: Graph, config: Find, seed: int, task: NodeClassification, device: str
-) -> dict[str, dict[str, float]]:
-    drawn = control_tickets(ticket, graph, config, seed)
-    return {name: retrain(control, graph, config, seed, task, device) for name, control in drawn.items()}
-
-
-def _weights(ticket: Ticket) -> dict[str, int]:
-    masks = ticket.masks.only(WEIGHTS)
-    return {"total": masks.total, "kept": masks.kept}
-
-
-def _method(name: str) -> Callable[..., Scorer]:
-    module, _, attribute = METHODS[name].partition(":")
-    builder: Callable[..., Scorer] = getattr(importlib.import_module(module), attribute)
-    return builder
+def _start(density: dict[str, float]) -> dict[str, Any]:
+    """What every recipe says of rewinding and of what was asked for."""
+    return {"rewind": {"weights": 0, "start": 0}, "densities": density}

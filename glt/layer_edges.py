@@ -48,16 +48,7 @@ class LayerEdges(Edges):
         self.weight = nn.Parameter(self.weight.detach().repeat(depth, 1), requires_grad=False)
         pairs = int(self.pair.max()) + 1 if self.pair.numel() else 0
         self.pair = self.pair + pairs * torch.arange(depth).unsqueeze(1)
-        self._layers: tuple[object, list[Adjacency]] | None = None
 
     def forward(self) -> list[Adjacency]:  # type: ignore[override]
         """The adjacency of every layer as it stands; see `Edges.forward`."""
-        weight = self.weight
-        self._pattern = self._pattern.to(weight.device)
-        if weight.requires_grad or torch.nn.utils.parametrize.is_parametrized(self, "weight"):
-            values = (weight + weight[:, self.reverse]) / 2 if self.symmetric else weight
-            return [Adjacency(self._pattern, layer) for layer in values]
-        key = (id(weight), weight._version, weight.device)
-        if self._layers is None or self._layers[0] != key:
-            self._layers = (key, [self._live(layer) for layer in weight.detach()])
-        return self._layers[1]
+        return self.layers()

@@ -22,9 +22,9 @@ from glt.data import Graph, load
 from glt.evaluate import recipe_config
 from glt.features import Features
 from glt.infer import Inference
-from glt.ladder import EDGES, build
 from glt.mapped import is_graph_folder
-from glt.models import GraphModel
+from glt.models import EDGES, GraphModel
+from glt.trial import build
 
 __all__ = ["open_ticket", "run"]
 

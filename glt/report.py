@@ -14,18 +14,19 @@ from common.ticket import Ticket
 from glt.config import Find, preset
 from glt.data import Graph
 from glt.edges import Edges
-from glt.ladder import EDGES
+from glt.models import EDGES
 from glt.summary import Level, Summary
 
 __all__ = ["command_line", "curve", "write_report"]
 
-_NAMES = {"ticket": "ticket", "random": "random ticket", "reinit": "re-initialised"}
+_NAMES = {"ticket": "ticket", "random": "random ticket", "reinit": "re-initialised", "edges": "random edges"}
 _DEFINITIONS = (
     "Densities are shares kept. A ticket wins if its mean accuracy is at least the dense mean minus one standard "
     "deviation. Accuracies are on test nodes at the epoch of best validation accuracy, means over seeds with a 95 % t "
     "interval; no test label takes part in any choice.",
     "Random tickets keep as many entries of every tensor at random places, from the same initial weights; "
-    "re-initialised tickets keep the ticket's edges and weights with freshly drawn initial values.",
+    "re-initialised tickets keep the ticket's edges and weights with freshly drawn initial values; random edges are as "
+    "many at random places, with the ticket's weights.",
 )
 
 

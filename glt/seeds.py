@@ -1,7 +1,8 @@
 """The seeds of a run, each climbing its ladder on its own: in this process or in several, and resumable.
 
-Every finished rung is a folder `rounds/seed-S/round-KK` with its ticket and, written last, `done.json`. The same call
-goes on after the last rung that has one.
+Every finished rung is a folder `rounds/seed-S/round-KK` with its ticket and, written last, `done.json`; where several
+methods share a dense network, rungs after it are in `rounds/seed-S/METHOD/round-KK`. The same call goes on after the
+last rung that has one.
 """
 
 from __future__ import annotations
@@ -19,16 +20,25 @@ from common.runs.workers import in_processes
 from common.ticket import Ticket
 from glt.config import Find
 
-__all__ = ["climb_all", "climb_seed", "jobs_for", "key"]
+__all__ = ["climb_all", "climb_seed", "jobs_for", "key", "rungs"]
 
 
-def key(seed: int, rung: int) -> str:
-    """The name of a rung's folder below `rounds/`.
+def key(seed: int, rung: int, label: str = "") -> str:
+    """The name of a rung's folder below `rounds/`; the dense network has no label.
 
-    >>> key(0, 7)
-    'seed-0/round-07'
+    >>> key(0, 7), key(0, 7, "ugs"), key(0, 0, "ugs")
+    ('seed-0/round-07', 'seed-0/ugs/round-07', 'seed-0/round-00')
     """
-    return f"seed-{seed}/round-{rung:02d}"
+    return f"seed-{seed}/{label}/round-{rung:02d}" if label and rung else f"seed-{seed}/round-{rung:02d}"
+
+
+def rungs(config: Find) -> list[int]:
+    """The rounds after the dense one whose tickets are trained.
+
+    >>> rungs(Find(rounds=4)), rungs(Find(rounds=4, rungs=[4, 2]))
+    ([1, 2, 3, 4], [2, 4])
+    """
+    return [k for k in range(1, (config.rounds or 0) + 1) if config.rungs is None or k in config.rungs]
 
 
 def jobs_for(config: Find) -> int:
@@ -36,30 +46,35 @@ def jobs_for(config: Find) -> int:
     return max(1, min(config.seeds, config.jobs or os.cpu_count() or 1))
 
 
-def climb_seed(config: Find, seed: int, folder: Path, watch: Callable[[], Any] = lambda: None) -> int:
+def climb_seed(config: Find, seed: int, folder: Path, label: str = "", watch: Callable[[], Any] = lambda: None) -> int:
     """Climb one seed's ladder from its first unfinished rung, calling `watch` after each; returns how many."""
     from glt.data import load
     from glt.find import identity
-    from glt.ladder import climb, densities
+    from glt.ladder import climb
 
     run = Run(folder)
-    rungs = len(densities(config))
-    first = next((k for k in range(rungs) if run.done(key(seed, k)) is None), rungs)
-    if first == rungs:
+    wanted = [0, *rungs(config)]
+    done = [k for k in wanted if run.done(key(seed, k, label)) is not None]
+    first = next((k for k in wanted if k not in done), None)
+    if first is None:
         return 0
     graph = load(config.dataset, config.data_root)
     same_data(config.dataset, graph.sha256, identity(config).get("data") or graph.sha256)
-    start = Ticket.load(run.round(key(seed, first - 1))) if first else None
-    for rung in climb(graph, config, seed, start=start, rung=first):
-        name = key(seed, rung.number)
+    before = max((k for k in done if k < first), default=None)
+    dense = Ticket.load(run.round(key(seed, 0))) if first else None
+    start = Ticket.load(run.round(key(seed, before, label))) if before is not None else None
+    for rung in climb(graph, config, seed, dense=dense, start=start, rung=first):
+        name = key(seed, rung.number, label)
         recipe = {**rung.ticket.recipe, "find": identity(config), "seed": seed}
         replace(rung.ticket, recipe=recipe).save(run.round(name))
         result = {"accuracy": rung.accuracy, "controls": rung.controls, "counts": rung.counts}
         layers = {n: kept / total for n, (kept, total) in rung.ticket.masks.counts().items()}
+        cost = {"cpu_seconds": rung.seconds, "peak_rss_mb": peak_rss_mb()}
         run.event("memory", seed=seed, peak_rss_mb=peak_rss_mb())
-        run.finish(name, {"seed": seed, "round": rung.number, **result, "densities": layers})
+        about = {"found": rung.ticket.recipe["found"]} if "found" in rung.ticket.recipe else {}
+        run.finish(name, {"seed": seed, "round": rung.number, **result, "densities": layers, **cost, **about})
         watch()
-    return rungs - first
+    return len(wanted) - len(done)
 
 
 def climb_all(config: Find, folder: Path, watch: Callable[[], Any]) -> None:
@@ -70,6 +85,6 @@ def climb_all(config: Find, folder: Path, watch: Callable[[], Any]) -> None:
         Exception: whatever a seed raised; finished rungs stay.
     """
     jobs = jobs_for(config)
-    here = (watch,) if jobs == 1 else ()  # a watch of this process cannot go to another
+    here = ("", watch) if jobs == 1 else ()  # a watch of this process cannot go to another
     seeds = range(config.first_seed, config.first_seed + config.seeds)
     in_processes(climb_seed, {f"seed {seed}": (config, seed, folder, *here) for seed in seeds}, jobs, watch)

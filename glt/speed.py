@@ -20,8 +20,7 @@ from glt.data import Graph, load
 from glt.edges import Edges
 from glt.features import Features
 from glt.infer import Inference
-from glt.ladder import EDGES, WEIGHTS
-from glt.models import GCN, GraphModel
+from glt.models import EDGES, GCN, WEIGHTS, GraphModel
 from glt.predict import open_ticket
 
 __all__ = ["pyg_network", "run"]

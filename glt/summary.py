@@ -9,7 +9,7 @@ from common.runs import words
 from common.runs.stats import Estimate, estimate, is_winning
 from common.runs.store import Run
 from glt.config import Find
-from glt.seeds import key
+from glt.seeds import key, rungs
 
 __all__ = ["Level", "Summary", "summarise", "verdict"]
 
@@ -38,12 +38,12 @@ class Summary:
 def summarise(config: Find, store: Run) -> Summary:
     """Read a finished run's rungs. The kept ticket is that of the seed with the best validation accuracy."""
     seeds = range(config.first_seed, config.first_seed + config.seeds)
-    last = config.rounds or 0
-    results = {(s, k): store.done(key(s, k)) or {} for s in seeds for k in range(last + 1)}
+    wanted = rungs(config)
+    results = {(s, k): store.done(key(s, k)) or {} for s in seeds for k in (0, *wanted)}
     dense = estimate(results[s, 0]["accuracy"]["test"] for s in seeds)
-    rungs = [_level([results[s, k] for s in seeds], dense) for k in range(1, last + 1)]
-    chosen = max(seeds, key=lambda s: (results[s, last]["accuracy"]["val"], -s))
-    return Summary(dense, rungs, chosen, verdict(rungs[-1], rungs))
+    levels = [_level([results[s, k] for s in seeds], dense) for k in wanted]
+    chosen = max(seeds, key=lambda s: (results[s, wanted[-1]]["accuracy"]["val"], -s))
+    return Summary(dense, levels, chosen, verdict(levels[-1], levels))
 
 
 def _level(results: list[dict[str, Any]], dense: Estimate) -> Level:

@@ -11,7 +11,7 @@ from torch import nn
 from common.runs.errors import DivergedError
 from common.scoped import seeded
 from glt.config import Training
-from glt.tasks import NodeClassification
+from glt.tasks import NodeClassification, Teacher
 
 __all__ = ["adam", "trainer"]
 
@@ -25,7 +25,12 @@ def adam(groups: list[dict[str, object]], training: Training) -> torch.optim.Ada
 
 
 def trainer(
-    task: NodeClassification, training: Training, seed: int, *, draw_first: Callable[[], object] | None = None
+    task: NodeClassification,
+    training: Training,
+    seed: int,
+    *,
+    teacher: Teacher | None = None,
+    draw_first: Callable[[], object] | None = None,
 ) -> Callable[[nn.Module, int, int], Mapping[str, float]]:
     """A `Train` that leaves the model at its epoch of best validation accuracy, the first one on ties.
 
@@ -33,6 +38,7 @@ def trainer(
         task: objective and metric.
         training: epochs, learning rate, weight decay.
         seed: of dropout.
+        teacher: outputs to distil from beside the labels.
         draw_first: called after seeding; the published UGS draws, and drops, a set of weights there.
 
     Returns:
@@ -50,7 +56,7 @@ def trainer(
             for epoch in range(start, stop):
                 model.train()
                 optimizer.zero_grad()
-                task.loss(model).backward()  # type: ignore[no-untyped-call]
+                task.loss(model, teacher).backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
                 metrics = task.evaluate(model)
                 if not math.isfinite(metrics["val"]):

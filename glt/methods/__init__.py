@@ -1,10 +1,39 @@
-"""Methods that choose which edges and weights a ticket keeps; one file each.
+"""How tickets are found, by name: which edges and which weights a network keeps; one file each.
 
-A method is a scorer of the mask engine, `(model, params, objective) -> {name: score}`, built from a `Recipe` by a
-function of one signature, and a line in `METHODS`. `common.tickets` does the rest: the ladder of densities, nesting,
-rewinding, exact counts.
+A method is a function `(Search) -> Iterator[Choice]`, one choice a density. It may train whatever it needs to decide;
+what it chose is then trained from the rewound weights by `glt.ladder`, in the same way for every method and control.
+To add one: such a function with a `.reference`, and a line in `METHODS`; its settings are in `glt.method_settings`.
 """
 
 from __future__ import annotations
 
-METHODS = {"ugs": "glt.methods.ugs:scorer", "random": "glt.methods.random:scorer"}
+from dataclasses import dataclass
+
+__all__ = ["METHODS", "Method"]
+
+
+@dataclass(frozen=True)
+class Method:
+    """What the ladder must know of a method before it runs.
+
+    Attributes:
+        where: `file here:function`.
+        iterative: its rounds follow from each other, so that all of them must be searched.
+        layered: it chooses edges for every layer, so that the model has a `LayerEdges`.
+        distil: weight of distillation from the dense network, as published, in the training of its tickets.
+    """
+
+    where: str
+    iterative: bool = False
+    layered: bool = False
+    distil: float = 0.0
+
+
+METHODS = {
+    "ugs": Method("ugs:ugs", iterative=True),
+    "random": Method("baselines:random"),
+    "degree": Method("baselines:degree"),
+    "dspar": Method("baselines:dspar"),
+    "magnitude": Method("magnitude:magnitude", iterative=True),
+    "teddy": Method("teddy:teddy", distil=10.0),
+}

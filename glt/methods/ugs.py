@@ -13,7 +13,7 @@ networks of NaN, none of which can be its best. Here a round ends at the first e
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import cast
@@ -26,20 +26,20 @@ from common.gates import Soft
 from common.masks import Masks
 from common.runs.errors import DivergedError
 from common.scoped import seeded
-from common.scores import Objective, Scorer
-from common.ticket import Ticket
-from glt.config import UGS, Training
-from glt.models import GraphModel
+from glt.config import Training
+from glt.method_settings import UGS
+from glt.methods.search import Choice, Search
+from glt.models import EDGES, WEIGHTS, GraphModel
 from glt.tasks import NodeClassification
 from glt.training import adam
 
-__all__ = ["REFERENCE", "Search", "scorer", "search"]
+__all__ = ["REFERENCE", "Trained", "train_masks", "ugs"]
 
 REFERENCE = "Chen et al., A Unified Lottery Ticket Hypothesis for Graph Neural Networks, ICML 2021"
 
 
 @dataclass
-class Search:
+class Trained:
     """What a round leaves: scores by name, the epoch they are from, accuracies of every finite epoch."""
 
     scores: dict[str, Tensor] = field(default_factory=dict)
@@ -47,14 +47,14 @@ class Search:
     history: list[dict[str, float]] = field(default_factory=list)
 
 
-def search(
+def train_masks(
     model: GraphModel, masks: Masks, task: NodeClassification, training: Training, ugs: UGS, seed: int
-) -> Search:
+) -> Trained:
     """Train masks and weights together, from the model's weights, and score by the masks' sizes.
 
     Args:
         model: holds the rewound weights; its weights are trained in place.
-        masks: what is still alive, `edges.weight` among them.
+        masks: what is still alive and is to be scored.
         task: objective and metric; only its validation nodes choose the epoch.
         training: learning rate and weight decay.
         ugs: the method's settings, filled by `glt.config.preset`.
@@ -63,13 +63,13 @@ def search(
     Raises:
         DivergedError: not even the first epoch is finite.
     """
-    result = Search()
+    result = Trained()
     with seeded(seed):
         uniform = _noise(model, masks, exact=ugs.exact_rng)
         gates = {name: partial(Soft, noise=ugs.noise, uniform=uniform[name]) for name in masks}
         with gated(model, masks, gates) as soft:
             values = {name: cast(Soft, soft[name]).value for name in masks}
-            l1 = {n: _set(ugs.l1_edges if n == "edges.weight" else ugs.l1_weights) for n in masks}
+            l1 = {n: _set(ugs.l1_edges if n == EDGES else ugs.l1_weights) for n in masks}
             optimizer = _optimizer(model, values, training, decay_masks=ugs.decay_masks)
             for epoch in range(1, ugs.epochs + 1):
                 _step(model, task, optimizer, values, l1, in_loss=ugs.l1 == "loss")
@@ -89,25 +89,29 @@ def search(
     return result
 
 
-def scorer(task: NodeClassification, ticket: Ticket, training: Training, ugs: UGS, seed: int) -> Scorer:
-    """The engine's scorer for the round after `ticket`: restores its rewound weights and runs `search`."""
+def ugs(search: Search) -> Iterator[Choice]:
+    """One round of mask training a density, each from the initial weights under the masks of the round before.
 
-    def score(model: nn.Module, params: Mapping[str, Tensor], objective: Objective | None = None) -> dict[str, Tensor]:
-        del objective  # the task is the objective
-        if not isinstance(model, GraphModel):
-            raise TypeError(f"UGS scores a GraphModel, which knows its edges; found a {type(model).__name__}")
-        ticket.apply(model)
-        found = search(model, ticket.masks, task, training, ugs, seed).scores
-        return {name: found[name] for name in params}
+    References:
+        Chen et al., A Unified Lottery Ticket Hypothesis for Graph Neural Networks, ICML 2021.
+    """
+    config, masks = search.config, search.last
+    for number in range(len(search.densities)):
+        masks = search.within(number, masks)
+        model = search.start(masks)
+        live = masks if search.edges is None else masks.only(WEIGHTS)
+        found = train_masks(model, live, search.task, config.training, config.ugs, search.seed)
+        masks = search.prune(number, found.scores, masks)
+        yield Choice(masks, about={"epoch": found.epoch})
 
-    score.reference = REFERENCE  # type: ignore[attr-defined]
-    return score
+
+ugs.reference = REFERENCE  # type: ignore[attr-defined]
 
 
 def _noise(model: GraphModel, masks: Masks, *, exact: bool) -> dict[str, Tensor]:
     uniform = {}
     for name, mask in masks.items():
-        if exact and name == "edges.weight":
+        if exact and name == EDGES:
             source, target = model.edges.edge_index
             nodes = model.edges.num_nodes
             uniform[name] = torch.rand(nodes, nodes)[source.cpu(), target.cpu()].to(mask.device)

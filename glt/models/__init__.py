@@ -23,7 +23,13 @@ from glt.models.readout import GIN, SGC
 from glt.models.residual import DeeperGCN, ResGCN
 from glt.presets import SETTINGS
 
-__all__ = ["GAT", "GCN", "GIN", "NETWORKS", "SAGE", "SGC", "DeeperGCN", "GraphModel", "ResGCN", "dropout", "network"]
+__all__ = [
+    "EDGES", "GAT", "GCN", "GIN", "NETWORKS", "SAGE", "SGC", "WEIGHTS", "DeeperGCN", "GraphModel", "ResGCN", "dropout",
+    "network",
+]  # fmt: skip
+
+EDGES, WEIGHTS = "edges.weight", "net.*"
+"""What a mask calls the edges, and the pattern of what it calls the network's weights."""
 
 NETWORKS: dict[str, type[nn.Module]] = {
     "gcn": GCN,

@@ -35,7 +35,7 @@ def test_find_returns_what_it_promises(found: dict) -> None:
     assert (found["dataset"], found["method"], found["model"]) == ("blocks", "ugs", "gcn")
     assert found["weights"] == {"total": 64, "kept": 41, "density": 41 / 64}
     assert found["edges"]["kept"] == round(0.95**2 * found["edges"]["total"])
-    for name in ("dense", "ticket", "random", "reinit"):
+    for name in ("dense", "ticket", "random", "reinit", "edges"):
         assert set(found["accuracy"][name]) == {"mean", "ci95", "n"}
         assert 0 <= found["accuracy"][name]["mean"] <= 1
         assert found["accuracy"][name]["n"] == 2
@@ -80,7 +80,7 @@ def test_eval_retrains_with_controls_and_checks_the_graph(
     code, result, _ = glt(capsys, "eval", found["ticket"], "--seeds", "2", "--json")
     assert code == 0
     assert {name: value["n"] for name, value in result["accuracy"].items()} == {
-        "dense": 2, "ticket": 2, "random": 2, "reinit": 2,
+        "dense": 2, "ticket": 2, "random": 2, "reinit": 2, "edges": 2,
     }  # fmt: skip
     assert result["edges"] == found["edges"]
     code, _, err = glt(capsys, "eval", found["ticket"], "--dataset", "digits")

@@ -10,8 +10,10 @@ import torch
 from common.ticket import Ticket, TicketError
 from glt.config import Find, preset
 from glt.data import Graph, load
-from glt.ladder import EDGES, Rung, build, climb, control_tickets, densities, retrain
+from glt.ladder import Rung, climb
+from glt.models import EDGES
 from glt.tasks import NodeClassification
+from glt.trial import build, control_tickets, densities, retrain
 
 
 def rungs(graph: Graph, config: Find, **arguments: object) -> list[Rung]:

@@ -16,10 +16,11 @@ from glt.config import Find, Network, preset
 from glt.data import Graph, load
 from glt.edges import Edges
 from glt.features import Features
-from glt.ladder import EDGES, build, climb
+from glt.ladder import climb
 from glt.layer_edges import LayerEdges
-from glt.models import GAT, GCN, NETWORKS, SAGE, DeeperGCN, GraphModel, ResGCN, network
+from glt.models import EDGES, GAT, GCN, NETWORKS, SAGE, DeeperGCN, GraphModel, ResGCN, network
 from glt.presets import SETTINGS
+from glt.trial import build
 
 every = pytest.mark.parametrize("model", NETWORKS)
 NODES = 60
@@ -143,7 +144,7 @@ def test_the_ladder_climbs_on_every_model(graph: Graph, config: Find, model: str
     }
     for name, mask in ticket.masks.items():
         assert torch.equal(ticket.weights[name][mask], initial.state_dict()[name][mask])
-    assert set(rungs[-1].controls) == {"random", "reinit"}
+    assert set(rungs[-1].controls) == {"random", "reinit", "edges"}
 
 
 def changed(model: str) -> dict[str, object]:

@@ -17,9 +17,9 @@ from glt.cli import main
 from glt.config import Find
 from glt.data import Graph
 from glt.find import run as find
-from glt.ladder import build
 from glt.mapped import write_graph
 from glt.tasks import NodeClassification
+from glt.trial import build
 
 
 @pytest.fixture(name="ticket")

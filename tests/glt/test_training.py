@@ -8,9 +8,9 @@ import torch
 from common.runs.errors import DivergedError
 from glt.config import Find
 from glt.data import Graph
-from glt.ladder import build
 from glt.tasks import NodeClassification
 from glt.training import trainer
+from glt.trial import build
 
 
 def test_the_model_is_left_at_its_best_validation_epoch(graph: Graph, config: Find) -> None:

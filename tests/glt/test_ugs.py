@@ -7,13 +7,12 @@ import torch
 
 from common.masks import Masks, prunable
 from common.runs.errors import DivergedError
-from common.ticket import Ticket
 from glt.config import Find, preset
 from glt.data import Graph, load
-from glt.ladder import EDGES, build
 from glt.methods import ugs
-from glt.models import GraphModel
+from glt.models import EDGES, GraphModel
 from glt.tasks import NodeClassification
+from glt.trial import build
 
 # per cent on validation/test in the first eight mask epochs on Cora, seed 2377, as the released reference code prints
 RELEASED = "74.0/74.2 75.8/76.7 76.0/76.6 76.0/76.8 76.2/76.8 76.0/76.8 76.4/77.3 76.2/77.4"
@@ -32,15 +31,15 @@ def test_the_released_code_is_repeated_to_the_digit() -> None:
     graph = load("cora")
     model = build(graph, config, 2377)
     task = NodeClassification(graph, whole=True)
-    found = ugs.search(model, masks_of(model), task, config.training, config.ugs, 2377)
+    found = ugs.train_masks(model, masks_of(model), task, config.training, config.ugs, 2377)
     assert " ".join(f"{h['val']:.1%}/{h['test']:.1%}".replace("%", "") for h in found.history) == RELEASED
     assert found.epoch == 7
 
 
-def run(graph: Graph, config: Find, **changes: object) -> ugs.Search:
+def run(graph: Graph, config: Find, **changes: object) -> ugs.Trained:
     config = replace(config, ugs=replace(config.ugs, **changes))
     model = build(graph, config, 0)
-    return ugs.search(model, masks_of(model), NodeClassification(graph), config.training, config.ugs, 0)
+    return ugs.train_masks(model, masks_of(model), NodeClassification(graph), config.training, config.ugs, 0)
 
 
 def test_the_mask_is_that_of_the_best_validation_epoch(graph: Graph, config: Find) -> None:
@@ -73,30 +72,9 @@ def test_pruned_entries_score_zero_and_stay_out(graph: Graph, config: Find) -> N
     model = build(graph, config, 0)
     masks = masks_of(model)
     masks[EDGES] = model.edges.pair % 3 > 0
-    found = ugs.search(model, masks, NodeClassification(graph), config.training, config.ugs, 0)
+    found = ugs.train_masks(model, masks, NodeClassification(graph), config.training, config.ugs, 0)
     assert bool((found.scores[EDGES][~masks[EDGES]] == 0).all())
     assert bool((found.scores[EDGES][masks[EDGES]] > 0).all())
-
-
-def test_the_scorer_starts_from_the_rewound_weights(graph: Graph, config: Find) -> None:
-    model = build(graph, config, 0)
-    ticket = Ticket(masks_of(model), {n: t.clone() for n, t in model.state_dict().items()})
-    score = ugs.scorer(NodeClassification(graph), ticket, config.training, config.ugs, 0)
-    params = {EDGES: model.edges.weight, **prunable(model)}
-    first = score(model, params, None)
-    with torch.no_grad():
-        model.net.convs[0].lin.weight.add_(1.0)
-    again = score(model, params, None)
-    assert all(torch.equal(first[name], again[name]) for name in params)
-    assert "ICML 2021" in score.reference
-
-
-def test_it_refuses_a_model_without_edges(graph: Graph, config: Find) -> None:
-    model = build(graph, config, 0)
-    ticket = Ticket(masks_of(model), dict(model.state_dict()))
-    score = ugs.scorer(NodeClassification(graph), ticket, config.training, config.ugs, 0)
-    with pytest.raises(TypeError, match="found a Linear"):
-        score(torch.nn.Linear(1, 1), {}, None)
 
 
 def test_a_round_ends_where_degrees_turn_negative_and_keeps_its_best_epoch(graph: Graph, config: Find) -> None:
