@@ -12,9 +12,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from common._scorer import Objective, cite, losses, slopes, unchanged
+from common._scorer import Objective, Scorer, cite, losses, slopes, unchanged
 
-__all__ = ["fisher", "gradient", "grasp", "snip", "taylor"]
+__all__ = ["expansion", "fisher", "gradient", "grasp", "snip", "taylor"]
 
 
 @cite("Evci et al., Rigging the Lottery: Making All Tickets Winners, ICML 2020")
@@ -89,6 +89,64 @@ def taylor(model: nn.Module, params: Mapping[str, Tensor], objective: Objective 
     return {name: (_wide(params[name]) * grad).abs() for name, grad in mean.items()}
 
 
+@cite("Harn et al., IGRP: Iterative Gradient Rank Pruning for Finding Graph Lottery Ticket, BigData 2022")
+def expansion(order: int = 2, *, reach: float = 0.1) -> Scorer:
+    r"""Each weight's share of the Taylor expansion of $L(w) - L(0)$: $|t_1 - t_2/2 + t_3/6|$, up to `order` terms.
+
+    $t_1 = w \odot g$, $t_2 = w \odot Hw$ and $t_3 = w \odot \nabla (w^\top H w)$; to order 1 it is `taylor`. What
+    follows $t_1$ is how the gradient changes along w, taken by central differences between the weights $(1 \pm h) w$:
+    no second backward pass, so that every layer will do. The objective is gone through three times, should yield the
+    same batches each time, and draw nothing: put the model in eval mode.
+
+    Args:
+        order: 1, 2 or 3.
+        reach: $h$, in (0, 1).
+
+    Raises:
+        ValueError: another order, or `reach` is out of range; in the scorer, as `gradient`.
+
+    References:
+        Harn et al., IGRP: Iterative Gradient Rank Pruning for Finding Graph Lottery Ticket, BigData 2022.
+
+    >>> model = nn.Linear(2, 1, bias=False)
+    >>> _ = nn.init.constant_(model.weight, 1.0)
+    >>> scores = expansion(2)(model, {"weight": model.weight}, lambda m: [m.weight[0, 0] ** 2 + 3 * m.weight[0, 1]])
+    >>> [round(score, 4) for score in scores["weight"][0].tolist()]
+    [1.0, 3.0]
+    """
+    if order not in (1, 2, 3) or not 0 < reach < 1:
+        raise ValueError(f"order must be 1, 2 or 3 and reach lie in (0, 1); found {order} and {reach}")
+
+    @cite("Harn et al., IGRP: Iterative Gradient Rank Pruning for Finding Graph Lottery Ticket, BigData 2022")
+    def score(model: nn.Module, params: Mapping[str, Tensor], objective: Objective | None = None) -> dict[str, Tensor]:
+        before = {name: p.detach().clone() for name, p in params.items()}
+        slope = {}
+        with unchanged(model, params):
+            try:
+                for scale in (reach, -reach, 0.0) if order > 1 else (0.0,):
+                    _set(params, {name: w * (1 + scale) for name, w in before.items()})
+                    slope[scale] = _mean(model, params, objective, "expansion")
+            finally:
+                _set(params, before)
+        return {
+            name: (_wide(w) * _summed({h: slopes[name] for h, slopes in slope.items()}, order)).abs()
+            for name, w in before.items()
+        }
+
+    return score
+
+
+def _summed(slope: Mapping[float, Tensor], order: int) -> Tensor:
+    """The terms of an expansion, but for the weight: from the gradients at (1 + h) w, by h."""
+    total = slope[0.0]
+    if order > 1:
+        reach = max(slope)
+        total = total - (slope[reach] - slope[-reach]) / (4 * reach)
+    if order > 2:
+        total = total + (slope[reach] - 2 * slope[0.0] + slope[-reach]) / (6 * reach**2)
+    return total
+
+
 @cite("Wang et al., Picking Winning Tickets Before Training by Preserving Gradient Flow, ICLR 2020")
 def grasp(model: nn.Module, params: Mapping[str, Tensor], objective: Objective | None = None) -> dict[str, Tensor]:
     r"""Gradient flow that goes with the weight: $w \cdot Hg$, with $g = E_b[g_b]$ and $H$ the mean loss's Hessian.
@@ -161,6 +219,12 @@ def _mean(
         for name, grad in grads.items():
             sums[name] += grad
     return {name: total / batches for name, total in sums.items()}
+
+
+@torch.no_grad()
+def _set(params: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
+    for name, param in params.items():
+        param.copy_(values[name])
 
 
 def _zeros(params: Mapping[str, Tensor]) -> dict[str, Tensor]:

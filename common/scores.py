@@ -18,12 +18,13 @@ from torch import Tensor, nn
 
 from common._scorer import Objective, Scorer, cite
 from common.masks import closest
-from common.saliency import fisher, gradient, grasp, snip, taylor
+from common.saliency import expansion, fisher, gradient, grasp, snip, taylor
 from common.synflow import synflow, synflow_masks
 
 __all__ = [
     "Objective",
     "Scorer",
+    "expansion",
     "fisher",
     "gradient",
     "grasp",

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from common.masks import Masks
 
-__all__ = ["EarlyBird", "KLStop"]
+__all__ = ["EarlyBird", "JointEarlyBird", "KLStop"]
 
 
 class EarlyBird:
@@ -64,6 +64,62 @@ class EarlyBird:
         distances = [newest.distance(other) for other in earlier]
         self._masks.append(newest)
         self.distance = max(distances) if len(earlier) == self._masks.maxlen else math.inf
+        return self.distance < self.threshold
+
+
+class JointEarlyBird:
+    r"""Stop when masks of several kinds have settled together, such as a graph's and a network's.
+
+    $\frac{1}{n} \sum_i d_i / d_i^0 < \eta$, where $d_i$ is a branch's `EarlyBird` distance and $d_i^0$ the first one
+    that was not zero: kinds of very different size and speed count alike. A branch that never moved counts as zero.
+
+    Args:
+        window: how many masks of a branch to look at, the newest included; at least 2.
+        threshold: $\eta$, in [0, 1].
+
+    Attributes:
+        distances: by branch, $d_i / d_i^0$ of the last `update`; infinite until the window is full.
+        distance: their mean.
+
+    Raises:
+        ValueError: an argument is out of range; from `update`, there is no branch, branches are others than before, or
+            a branch's masks name or shape other tensors.
+
+    Reference:
+        You et al., Early-Bird GCNs, AAAI 2022.
+
+    >>> import torch
+    >>> bird = JointEarlyBird(window=2, threshold=0.3)
+    >>> still = Masks({"w": torch.tensor([1, 0])})
+    >>> masks = [Masks({"e": torch.tensor(kept)}) for kept in ([1, 1, 0, 0], [0, 0, 1, 1], [0, 1, 1, 1])]
+    >>> [bird.update({"graph": mask, "network": still}) for mask in masks]
+    [False, False, True]
+    >>> bird.distances
+    {'graph': 0.25, 'network': 0.0}
+    """
+
+    reference = "You et al., Early-Bird GCNs, AAAI 2022"
+
+    def __init__(self, window: int = 3, threshold: float = 0.1) -> None:
+        EarlyBird(window, threshold)
+        self.window, self.threshold = window, threshold
+        self.distances: dict[str, float] = {}
+        self.distance = math.inf
+        self._birds: dict[str, EarlyBird] = {}
+        self._first: dict[str, float] = {}
+
+    def update(self, branches: Mapping[str, Mapping[str, Tensor]]) -> bool:
+        """Take the newest masks of every branch; whether to stop."""
+        self._birds = self._birds or {name: EarlyBird(self.window, self.threshold) for name in branches}
+        if not branches or branches.keys() != self._birds.keys():
+            raise ValueError(f"found the branches {sorted(branches)}; expected the same ones, at least one, every time")
+        for name, masks in branches.items():
+            self._birds[name].update(masks)
+            moved = self._birds[name].distance
+            if 0 < moved < math.inf:
+                self._first.setdefault(name, moved)
+            self.distances[name] = moved / self._first.get(name, 1.0)
+        self.distance = sum(self.distances.values()) / len(self.distances)
         return self.distance < self.threshold
 
 

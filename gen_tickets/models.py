@@ -152,10 +152,8 @@ def linear_autoencoder(image: Image, latent: int, widths: Widths) -> AutoEncoder
 def gfmn(image: Image, latent: int, widths: Widths) -> ResNetGenerator:
     """GFMN's residual generator with signed constants for weights, as a strong ticket needs them.
 
-    For the trained dense baseline, `model.apply(gen_tickets.vae_models.normal_)` gives the published N(0, 0.02).
-
-    Raises:
-        ValueError: see `ResNetGenerator`, also for the arguments.
+    For the trained dense baseline, `model.apply(gen_tickets.vae_models.normal_)` gives the published N(0, 0.02). Raises
+    what `ResNetGenerator` does.
 
     References:
         Yeo et al., Can We Find Strong Lottery Tickets in Generative Models?, AAAI 2023.
@@ -221,11 +219,7 @@ FAMILIES: dict[str, dict[str, Config]] = {
 
 
 def configuration(family: str, config: str) -> Config:
-    """An entry of `FAMILIES`.
-
-    Raises:
-        KeyError: the family or the configuration is unknown.
-    """
+    """An entry of `FAMILIES`; a KeyError names those that there are."""
     known: Mapping[str, object] = FAMILIES.get(family, FAMILIES)
     what, name = (f"configuration of {family}", config) if family in FAMILIES else ("family", family)
     if name not in known:
@@ -249,8 +243,6 @@ def build(family: str, config: str, *, image: Image | None = None, classes: int 
 
     >>> sum(p.numel() for p in build("dcgan", "tiny").parameters())
     157298
-    >>> build("dcgan", "small", image=(3, 32, 32)).image
-    (3, 32, 32)
     """
     usual, make = configuration(family, config)
     if classes is not None and family != "ddpm":

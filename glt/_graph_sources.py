@@ -13,8 +13,9 @@ import numpy as np
 import torch
 
 from common.runs.errors import MissingData
+from glt._gnn_benchmark import is_benchmark
 from glt._own_data import WANTED, checked, warn_of_weights
-from glt.data import Graph
+from glt.data import Graph, GraphSet, from_npz
 
 __all__ = ["Source", "of_graph", "of_npz"]
 
@@ -45,7 +46,7 @@ class Source:
 
 
 def of_graph(graph: Graph) -> Source:
-    """A graph in memory."""
+    """A graph in memory; the nodes of a set of graphs have no labels."""
     x, ends = graph.x.numpy(), graph.edge_index
 
     def pairs(most: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -57,13 +58,15 @@ def of_graph(graph: Graph) -> Source:
         yield from (part.numpy() for part in graph.x.split(most))
 
     def labels() -> dict[str, np.ndarray]:
-        return {name: getattr(graph, name).numpy() for name in _LABELS}
+        return {} if isinstance(graph, GraphSet) else {name: getattr(graph, name).numpy() for name in _LABELS}
 
     return Source(graph.name, x.shape[0], x.shape[1], x.dtype, pairs, rows, labels)
 
 
 def of_npz(path: Path) -> Source:
     """An `.npz` as `glt.data.from_npz` takes it, never unpacked as a whole; uint8 and bool features stay what they are.
+
+    Sets of graphs and the format of the GNN benchmark are read into memory.
 
     Raises:
         MissingData: there is no such file.
@@ -73,6 +76,8 @@ def of_npz(path: Path) -> Source:
         raise MissingData(f"there is no file {path}. Give the path of an .npz with {', '.join(WANTED)}.")
     with _archive(path) as archive:
         names = {name.removesuffix(".npy") for name in archive.namelist()}
+        if is_benchmark(names) or "batch" in names:
+            return of_graph(from_npz(path))
         if missing := [name for name in WANTED if name not in names]:
             raise ValueError(f"lacks {', '.join(missing)}; it has {', '.join(sorted(names)) or 'no arrays'}")
         warn_of_weights(str(path), names)

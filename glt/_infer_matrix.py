@@ -1,4 +1,4 @@
-r"""The matrix that inference propagates by, $D^{-1/2}(A+I)D^{-1/2}$ of the kept edges, whole or some of its rows.
+r"""The matrices that inference propagates by, such as $D^{-1/2}(A+I)D^{-1/2}$ of the kept edges, whole or some rows.
 
 Edges come in pieces, each the sources, targets and values of some of them, so that they need never be in memory
 together. A value of zero is an absent edge; two values for one pair of ends add up.
@@ -6,20 +6,38 @@ together. A value of zero is an absent edge; two values for one pair of ends add
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from torch import Tensor, from_numpy
 
 from glt._csr import csr
 
-__all__ = ["Matrix", "Piece", "band", "cuts", "limited", "scales"]
+__all__ = ["Kind", "Matrix", "Piece", "band", "cuts", "limited", "scales", "whole"]
 
 Piece = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Sources, targets and values (float32) of some edges, (E,) each."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    r"""Which matrix a layer propagates by.
+
+    Attributes:
+        how: `symmetric`, $D^{-1/2}(A+I)D^{-1/2}$; `sum`, $A$; `mean`, $A$ with its rows over $\max(1, \sum_i w_i)$.
+        degree: whose degrees normalise the first, see `glt.adjacency.Adjacency.normalised`.
+        own: what a sum or a mean counts a node itself, on the diagonal.
+        positive: edges whose value is below zero are absent.
+    """
+
+    how: Literal["symmetric", "sum", "mean"] = "sum"
+    degree: str = "in"
+    own: float = 0.0
+    positive: bool = False
 
 
 class Matrix:
@@ -55,6 +73,26 @@ class Matrix:
         """As torch's CSR tensor."""
         pointers, indices, values = (from_numpy(part) for part in self.parts)
         return csr(pointers, indices, values, self.shape)
+
+    @cached_property
+    def sums(self) -> Tensor:
+        """(rows, 1) of their values."""
+        ones = np.ones(self.shape[1], np.float32)
+        return from_numpy(self.scipy @ ones).unsqueeze(1)
+
+    @cached_property
+    def soft(self) -> bool:
+        """Whether some edge is there in part only."""
+        return bool((self.parts[2] < 1).any())
+
+    def some(self, ranges: Sequence[tuple[int, int]]) -> Matrix:
+        """The rows of some ranges, one after the other, on all columns."""
+        pointers, indices, values = self.parts
+        entries = [slice(pointers[a], pointers[b]) for a, b in ranges]
+        counts = np.concatenate([np.diff(pointers[a : b + 1]) for a, b in ranges])
+        start = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+        found = [np.concatenate([part[few] for few in entries]) for part in (indices, values)]
+        return Matrix(start, found[0], found[1], self.shape[1])
 
     def shares(self, threads: int) -> list[tuple[int, int]]:
         """Ranges of rows with about as many entries and rows each, some a thread."""
@@ -124,9 +162,7 @@ def band(pieces: Iterable[Piece], start: int, stop: int, scale: np.ndarray) -> A
 
     loops = np.arange(start, stop, dtype=np.int32)
     found = [*_within(pieces, start, stop), (loops, loops, np.ones(len(loops), np.float32))]
-    total = sum(len(values) for _, _, values in found)
-    if total > np.iinfo(np.int32).max:
-        raise ValueError(f"found {total} edges with self-loops; expected fewer than 2^31")
+    _check_size(sum(len(values) for _, _, values in found))
     source, target, values = (np.concatenate(parts) for parts in zip(*found, strict=True))
     del found
     shape = (stop - start, len(scale))
@@ -134,6 +170,39 @@ def band(pieces: Iterable[Piece], start: int, stop: int, scale: np.ndarray) -> A
     matrix.sort_indices()
     matrix.data *= scale[matrix.indices] * np.repeat(scale[start:stop], np.diff(matrix.indptr))
     return matrix
+
+
+def whole(piece: Piece, nodes: int, kind: Kind) -> Any:
+    """A matrix of all nodes, of edges that are in memory, as scipy's CSR matrix: float32, int32 indices, sorted.
+
+    Raises:
+        ValueError: there are more entries than int32 can number.
+
+    >>> star = np.array([1, 2]), np.array([0, 0]), np.ones(2, np.float32)
+    >>> whole(star, 3, Kind("mean", own=2.0)).toarray().tolist()
+    [[2.0, 0.5, 0.5], [0.0, 2.0, 0.0], [0.0, 0.0, 2.0]]
+    """
+    if kind.how == "symmetric":
+        return band([piece], 0, nodes, scales([piece], nodes, kind.degree))
+    from scipy.sparse import csr_matrix
+
+    source, target, values = (part[piece[2] > 0] for part in piece) if kind.positive else piece
+    _check_size(len(values) + nodes)
+    if kind.how == "mean":
+        sums = np.bincount(target, values, nodes).clip(min=1)
+        values = (values / sums[target]).astype(np.float32)
+    if kind.own:
+        loops = np.arange(nodes)
+        source, target = np.concatenate([source, loops]), np.concatenate([target, loops])
+        values = np.concatenate([values, np.full(nodes, kind.own, np.float32)])
+    matrix = csr_matrix((values, (target, source)), shape=(nodes, nodes), dtype=np.float32)
+    matrix.sort_indices()
+    return matrix
+
+
+def _check_size(entries: int) -> None:
+    if entries > np.iinfo(np.int32).max:
+        raise ValueError(f"found {entries} edges with self-loops; expected fewer than 2^31")
 
 
 def _within(pieces: Iterable[Piece], start: int, stop: int) -> Iterator[Piece]:

@@ -1,59 +1,152 @@
-"""A network as inference takes it: its parameters under masks, and what of them can matter."""
+"""A network as inference takes it: its parameters under masks, as the steps of `glt._infer_steps`.
+
+Normalisation by batch becomes part of the weights before it, attention's two vectors rows of a weight of their own.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from common.runs.errors import UsageError
-from glt._infer_plan import Compact, compact
-from glt.convs import GCNConv
-from glt.models import GCN
+from glt._infer_layers import LAYERS, After, linear
+from glt._infer_steps import Affine, Elu, LayerNorm, Plus, Program, Relu, Touch
+from glt.models import GIN, NETWORKS, SGC, DeeperGCN, ResGCN
+from glt.models.stack import Stack
 
-__all__ = ["checked_threads", "masked_parameters", "slim_network"]
+__all__ = ["checked_threads", "masked_parameters", "steps_of"]
+
+_ACTIVATIONS: dict[object, Touch] = {torch.relu: Relu(), nn.functional.elu: Elu()}
 
 
-def slim_network(net: nn.Module, named: Mapping[str, Tensor]) -> tuple[Compact, str]:
-    """A network without what cannot matter, and whose degrees normalise its propagation.
+def steps_of(net: nn.Module, named: Mapping[str, Tensor]) -> Program:
+    """A network's steps in eval mode.
 
-    To serve another network, describe it as the layers of `glt._infer_plan` here.
+    To serve another network, say in a function here how its layers follow each other; to serve another layer, add it
+    to `glt._infer_layers`.
 
     Args:
-        net: a GCN in eval mode; batch normalisation becomes part of weights and biases.
+        net: one of `glt.models`.
         named: its parameters under their masks, each name with `net.` before it.
 
     Raises:
-        TypeError: the network is no GCN, or normalises otherwise.
+        TypeError: another network, layer, normalisation or activation.
     """
-    if not isinstance(net, GCN):
-        raise TypeError(f"found the network {type(net).__name__}; expected a GCN, which inference is made for")
-    convs = [conv for conv in net.convs if isinstance(conv, GCNConv)]
-    weights = [named[f"net.convs.{number}.lin.weight"] for number in range(len(convs))]
-    biases = [named.get(f"net.convs.{number}.bias") for number in range(len(convs))]
-    for number, norm in enumerate(net.norms):
-        scale, shift = _affine(norm, f"net.norms.{number}", named)
-        if scale is not None:
-            before = biases[number]
-            weights[number] = weights[number] * scale.unsqueeze(1)
-            biases[number] = shift if before is None else shift + scale * before
-    return compact(weights, biases), convs[0].degree
-
-
-def _affine(norm: nn.Module, name: str, named: Mapping[str, Tensor]) -> tuple[Tensor | None, Tensor]:
-    """Batch normalisation as a scale and a shift a unit, (D,) each; no scale where there is none."""
-    nothing = torch.zeros(())
-    if isinstance(norm, nn.Identity):
-        return None, nothing
-    if not isinstance(norm, nn.BatchNorm1d) or norm.running_mean is None or norm.running_var is None:
+    described = next((function for kind, function in _NETWORKS.items() if isinstance(net, kind)), None)
+    if described is None:
         raise TypeError(
-            f"found {type(norm).__name__} between the layers; expected batch normalisation with running statistics, or "
-            "none: another kind looks at all units of a node, which inference is not made for"
+            f"found the network {type(net).__name__}; expected one that inference is made for: "
+            f"{', '.join(known.__name__ for known in NETWORKS.values())}"
         )
-    scale = (norm.running_var.cpu().double() + norm.eps).rsqrt() * named.get(f"{name}.weight", torch.ones(()))
-    shift = named.get(f"{name}.bias", nothing) - scale * norm.running_mean.cpu()
-    return scale.float(), shift.float()
+    maker = _Maker(net, named)
+    described(maker, net)
+    return maker.program
+
+
+@dataclass
+class _Maker:
+    """Steps in the making."""
+
+    net: nn.Module
+    named: Mapping[str, Tensor]
+
+    def __post_init__(self) -> None:
+        first = next(module for module in self.net.modules() if isinstance(module, nn.Linear))
+        self.program, self.layer = Program(first.in_features), 0
+
+    def conv(self, name: str, value: int, after: After | None = None) -> int:
+        """A layer of `glt.convs`; returns the number of what it makes."""
+        conv = self.net.get_submodule(name)
+        described = next((LAYERS[kind] for kind in type(conv).__mro__ if kind in LAYERS), None)
+        if described is None:
+            raise TypeError(f"found the layer {type(conv).__name__}; expected one of glt.convs")
+        found, self.layer = described(self.program, conv, self.at(name), value, self.layer, after or After())
+        return found
+
+    def linear(self, name: str, value: int, *touches: Touch, share: float = 1.0) -> int:
+        """A linear map times a number."""
+        at = self.at(name)
+        after = After(None if share == 1 else torch.tensor(share), touches=touches)
+        return linear(self.program, at["weight"], at.get("bias"), value, after)
+
+    def at(self, name: str) -> dict[str, Tensor]:
+        """The parameters of a module, by their names in it."""
+        start = f"net.{name}."
+        return {key.removeprefix(start): tensor for key, tensor in self.named.items() if key.startswith(start)}
+
+    def after(self, name: str, *touches: Touch) -> After:
+        """What a normalisation, and then touches, do to the layer before them."""
+        norm, at = self.net.get_submodule(name), self.at(name)
+        if isinstance(norm, nn.Identity):
+            return After(touches=touches)
+        if isinstance(norm, nn.LayerNorm):
+            return After(touches=(LayerNorm(at.get("weight"), at.get("bias"), norm.eps), *touches))
+        if not isinstance(norm, nn.BatchNorm1d) or norm.running_mean is None or norm.running_var is None:
+            raise TypeError(
+                f"found {type(norm).__name__} between the layers; expected batch normalisation with running "
+                "statistics, layer normalisation, or none"
+            )
+        scale = (norm.running_var.cpu().double() + norm.eps).rsqrt() * at.get("weight", torch.ones(()))
+        shift = at.get("bias", torch.zeros(())) - scale * norm.running_mean.cpu()
+        return After(scale.float(), shift.float(), touches)
+
+
+def _stack(maker: _Maker, net: Stack) -> None:
+    value, activation = 0, _ACTIVATIONS.get(net.activation)
+    if activation is None:
+        raise TypeError(f"found the activation {net.activation!r}; expected relu or elu")
+    for number in range(len(net.convs)):
+        after = maker.after(f"norms.{number}", activation) if number < len(net.norms) else None
+        value = maker.conv(f"convs.{number}", value, after)
+        maker.program.layers.append(value)
+
+
+def _gin(maker: _Maker, net: GIN) -> None:
+    value, logits = 0, tuple[Touch, ...]()
+    for number in range(len(net.convs)):
+        value = maker.conv(f"convs.{number}", value, maker.after(f"norms.{number}", Relu()))
+        maker.program.layers.append(value)
+        logits = (Plus(maker.linear(f"heads.{number}", value, *logits, share=1 / len(net.convs))),)
+    maker.program.layers.append(len(maker.program.steps))
+
+
+def _sgc(maker: _Maker, _: SGC) -> None:
+    maker.program.layers.append(maker.conv("conv", 0))
+
+
+def _resgcn(maker: _Maker, net: ResGCN) -> None:
+    value = maker.linear("encoder", 0)
+    maker.program.layers.append(value)
+    for number in range(len(net.convs)):
+        value = maker.conv(f"convs.{number}", value, maker.after(f"norms.{number}", Relu(), Plus(value)))
+        maker.program.layers.append(value)
+    maker.program.layers.append(maker.linear("decoder", value))
+
+
+def _deepergcn(maker: _Maker, net: DeeperGCN) -> None:
+    layers = maker.program.layers
+    layers.append(maker.linear("encoder", 0))
+    layers.append(maker.conv("convs.0", layers[-1]))
+    for number in range(1, len(net.convs) + 1):
+        after = maker.after(f"norms.{number - 1}", Relu())
+        norm = [] if after.scale is None or after.shift is None else [Affine(after.scale, after.shift)]
+        active = maker.program.add(None, layers[-1], *norm, *after.touches)
+        if number < len(net.convs):
+            layers.append(maker.conv(f"convs.{number}", active, After(touches=(Plus(layers[-1]),))))
+    layers.append(maker.linear("decoder", active))
+
+
+_NETWORKS: dict[type[nn.Module], Callable[[_Maker, Any], None]] = {
+    Stack: _stack,
+    GIN: _gin,
+    SGC: _sgc,
+    ResGCN: _resgcn,
+    DeeperGCN: _deepergcn,
+}
 
 
 def checked_threads(threads: int | None) -> int:

@@ -12,14 +12,14 @@ from typing import Any
 import numba
 import numpy as np
 
-__all__ = ["BLOCK", "hop", "stage"]
+__all__ = ["BLOCK", "compiled", "hop", "stage"]
 
 BLOCK = 128
 """Nodes side by side: eight vectors of 16."""
 _TILE = 16
 
 
-def _compiled(function: Callable[..., None]) -> Any:
+def compiled(function: Callable[..., None]) -> Any:
     """The function in machine code, kept on disk where that can be written."""
     options: dict[str, Any] = {"nogil": True, "fastmath": {"contract"}}
     try:
@@ -46,13 +46,13 @@ def _add(matrix: Any, x: Any, line: int, out: Any, width: int) -> None:
         at += 1
 
 
-@_compiled
+@compiled
 def _row(matrix: Any, x: Any, node: int, out: Any) -> None:
     out[:] = 0
     _add(matrix, x, node, out, x.shape[1])
 
 
-@_compiled
+@compiled
 def _finish(out: Any, bias: Any, relu: bool) -> None:
     for k in range(out.shape[0]):
         out[k] += bias[k]
@@ -61,7 +61,7 @@ def _finish(out: Any, bias: Any, relu: bool) -> None:
             out[k] = max(out[k], np.float32(0))
 
 
-@_compiled
+@compiled
 def _turn(source: Any, target: Any, rows: int, columns: int) -> None:
     for start in range(0, rows, _TILE):
         stop = min(start + _TILE, rows)
@@ -70,7 +70,7 @@ def _turn(source: Any, target: Any, rows: int, columns: int) -> None:
                 target[column, row] = source[row, column]
 
 
-@_compiled
+@compiled
 def _multiply(weight: Any, x: Any, y: Any) -> None:
     pointers, columns, values, bias, relu = weight
     for unit in range(y.shape[0]):
@@ -83,7 +83,7 @@ def _multiply(weight: Any, x: Any, y: Any) -> None:
                 out[k] = max(out[k], np.float32(0))
 
 
-@_compiled
+@compiled
 def hop(matrix: Any, x: Any, bias: Any, relu: bool, y: Any, start: int, stop: int) -> None:
     """Propagate into some nodes and finish with bias and ReLU.
 
@@ -101,7 +101,7 @@ def hop(matrix: Any, x: Any, bias: Any, relu: bool, y: Any, start: int, stop: in
             _finish(y[node], bias, relu)
 
 
-@_compiled
+@compiled
 def stage(
     propagates: bool,
     matrix: Any,

@@ -1,159 +1,223 @@
-r"""What full-graph inference computes: dead units gone, products on their cheaper side, layers cut into stages.
+r"""How full-graph inference computes its steps: dead columns gone, products on their cheaper side, steps in stages.
 
-A layer is $\hat A X W^\top$. As $\hat A (X W^\top)$ it propagates as many columns as it has outputs, as
-$(\hat A X) W^\top$ as many as it has inputs. A stage is one propagation with all node-wise maps up to the next one, so
-that a back-end can finish a block of nodes while it is in the cache.
+A linear layer is $\hat A X W^\top$. As $\hat A (X W^\top)$ it propagates as many columns as it has outputs, as
+$(\hat A X) W^\top$ as many as it has inputs. A stage is one step with the products that follow it, so that a back-end
+can finish a block of nodes while it is in the cache.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-__all__ = ["Compact", "Finish", "Map", "Stage", "compact", "live_units", "propagate_first", "stages"]
+from glt._infer_steps import Attend, Bias, Hop, LayerNorm, Multiply, Plus, Program, Propagate, Relu, Step, Touch
 
+__all__ = ["Plan", "Stage", "commuted", "live_columns", "plain", "planned", "slimmed", "staged"]
 
-@dataclass(frozen=True)
-class Finish:
-    """What is done to a sum in place: bias (D,), or None, and ReLU."""
-
-    bias: Tensor | None = None
-    relu: bool = False
-
-
-@dataclass(frozen=True)
-class Map:
-    """A node-wise product with a weight (out, in), and its finish."""
-
-    weight: Tensor
-    finish: Finish
+_MAPS = 2  # products of a stage, at most
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One propagation (or none, before the first) with its finish, then maps."""
+    """A step that is no product (or none), then products, each of what stands before it and read by nobody else.
 
-    hop: bool
-    after: Finish
-    maps: tuple[Map, ...]
+    Attributes:
+        first: the step.
+        maps: the products.
+        makes: number of the value that it leaves.
+        last: values that nobody reads afterwards.
+        given: the product of sparse features.
+    """
+
+    first: Step | None
+    maps: tuple[Step, ...]
+    makes: int = 0
+    last: tuple[int, ...] = ()
+    given: bool = False
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """All of them in order."""
+        return self.maps if self.first is None else (self.first, *self.maps)
+
+    @property
+    def hop(self) -> Hop | None:
+        """The operation that reads neighbours, if there is one."""
+        return self.first.op if self.first is not None and isinstance(self.first.op, Hop) else None
+
+    @property
+    def weights(self) -> list[Tensor]:
+        """Those of the products."""
+        return [step.op.weight for step in self.maps if isinstance(step.op, Multiply)]
 
     @property
     def density(self) -> float:
-        """The share of the maps' weights that is not zero."""
-        total = sum(m.weight.numel() for m in self.maps)
-        return sum(int(torch.count_nonzero(m.weight)) for m in self.maps) / max(1, total)
+        """The share of the products' weights that is not zero."""
+        total = sum(weight.numel() for weight in self.weights)
+        return sum(int(torch.count_nonzero(weight)) for weight in self.weights) / max(1, total)
 
 
 @dataclass(frozen=True)
-class Compact:
-    """A network without its dead units.
+class Plan:
+    """A network without its dead columns, in stages.
 
     Attributes:
-        features: columns that the caller's features have.
-        inputs: indices of those that are read; all of them unless that at least halves them.
-        first: (out, features), the first layer's weight with all its inputs, for sparse features.
-        weights, biases: as `stages` takes them.
-        units: live units at the input and after every layer.
+        inputs: indices of the features that are read; None for all, unless leaving some out at least halves them.
+        stages: in order.
+        units: live columns at the input and after every layer.
     """
 
-    features: int
-    inputs: Tensor
-    first: Tensor
-    weights: list[Tensor]
-    biases: list[Tensor | None]
+    inputs: Tensor | None
+    stages: list[Stage]
     units: list[int]
 
 
-def compact(weights: Sequence[Tensor], biases: Sequence[Tensor | None]) -> Compact:
-    """Leave out what cannot matter.
+def planned(program: Program, *, sparse: bool) -> Plan:
+    """Leave out what cannot matter, and choose the cheaper side of every product.
 
     Args:
-        weights: (out, in) of every layer, pruned entries zero.
-        biases: (out,) of every layer, or None.
-
-    >>> compact([torch.tensor([[1.0, 0.0], [0.0, 0.0]]), torch.ones(3, 2)], [None, None]).units
-    [1, 1, 3]
+        program: the network.
+        sparse: features are sparse: their products come first and read all columns.
     """
-    live = live_units(weights, biases)
-    features = weights[0].size(1)
-    inputs = live[0] if 2 * live[0].numel() <= features else torch.arange(features)
-    spans = [inputs, *live[1:]]
-    return Compact(
-        features,
-        inputs,
-        weights[0][live[1]],
-        [w[o][:, i].contiguous() for w, i, o in zip(weights, spans, spans[1:], strict=False)],
-        [None if b is None else b[units].contiguous() for b, units in zip(biases, live[1:], strict=True)],
-        [units.numel() for units in live],
-    )
+    live = live_columns(program)
+    units = [int(live[value].sum()) for value in program.layers]
+    few = not sparse and 2 * int(live[0].sum()) <= program.features
+    if not few:
+        group = _groups(program)
+        live = [torch.ones_like(mask) if group[k] == group[0] else mask for k, mask in enumerate(live)]
+    slim = commuted(slimmed(program, live), sparse=sparse)
+    return Plan(live[0].nonzero().squeeze(1) if few else None, staged(slim, sparse=sparse), units)
 
 
-def live_units(weights: Sequence[Tensor], biases: Sequence[Tensor | None]) -> list[Tensor]:
-    """Indices of the units that matter, at the input and after every layer; at least one is kept everywhere.
+def live_columns(program: Program) -> list[Tensor]:
+    """Which columns of every value matter, (D,) bool each; at least one is kept everywhere.
 
-    A unit is dead if no weight leads from it to a live unit. A hidden one is dead, too, if no weight leads to it from a
-    live unit and ReLU makes its bias zero; with a positive bias it still tells its neighbours their degree.
-
-    Args:
-        weights: (out, in) of every layer, pruned entries zero.
-        biases: (out,) of every layer, or None.
+    A column is dead if no weight leads from it to a live one. It is dead, too, if it is zero at every node: no weight
+    leads to it from a live column and ReLU makes its bias zero. With a positive bias it still tells its neighbours
+    their degree. Values that are added, or that a neighbourhood leads to one another, share their columns; under layer
+    normalisation all of them live.
 
     >>> first, second = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]]), torch.tensor([[1.0, 0.0, 1.0]])
-    >>> [units.tolist() for units in live_units([first, second], [None, None])]
-    [[0], [0], [0]]
+    >>> chain = Program(2, [Step(Multiply(first), 0), Step(Multiply(second), 1)])
+    >>> [mask.tolist() for mask in live_columns(chain)]
+    [[True, False], [True, False, False], [True]]
     """
-    there = [weight != 0 for weight in weights]
-    alive = [torch.ones(t.size(1), dtype=torch.bool) for t in there]
-    alive.append(torch.ones(there[-1].size(0), dtype=torch.bool))
-    changed = True
-    while changed:
-        changed = False
-        for level in range(len(there)):
-            read = there[level][alive[level + 1]].any(0)
-            if level > 0:
-                bias = biases[level - 1]
-                fed = there[level - 1][:, alive[level - 1]].any(1)
-                read &= fed if bias is None else fed | (bias > 0)
-            now = alive[level] & read
-            changed |= not torch.equal(now, alive[level])
-            alive[level] = now
-    for units in alive:
-        units[0] |= not bool(units.any())
-    return [units.nonzero().squeeze(1) for units in alive]
+    group = _groups(program)
+    live = {number: torch.ones(width, dtype=torch.bool) for number, width in zip(group, program.widths, strict=True)}
+    while True:
+        wanted = _wanted(program, group, live)
+        if all(torch.equal(wanted[number], mask) for number, mask in live.items()):
+            break
+        live = wanted
+    for mask in live.values():
+        mask[0] |= not bool(mask.any())
+    return [live[number] for number in group]
 
 
-def propagate_first(weight: Tensor) -> bool:
-    r"""Whether $(\hat A X) W^\top$ takes no more multiply-adds than $\hat A (X W^\top)$.
+def _wanted(program: Program, group: list[int], live: dict[int, Tensor]) -> dict[int, Tensor]:
+    """Live columns that some reader wants, by group."""
+    known = _constants(program, group, live)
+    wanted = {number: torch.zeros_like(mask) for number, mask in live.items()}
+    wanted[group[-1]][:] = True
+    for number, step in enumerate(program.steps, 1):
+        if any(isinstance(touch, LayerNorm) for touch in step.touches):
+            wanted[group[number]][:] = True
+        if isinstance(step.op, Attend):
+            wanted[group[step.op.scores]][:] = True
+        if isinstance(step.op, Multiply):
+            there = (step.op.weight[live[group[number]]] != 0).any(0)
+            wanted[group[step.reads]] |= there & (known[step.reads][0] != 0)
+    return {number: mask & live[number] for number, mask in wanted.items()}
 
-    The node-wise product costs the same on both sides; propagation costs one a non-zero and column.
 
-    Args:
-        weight: (out, in).
+def _constants(program: Program, group: list[int], live: dict[int, Tensor]) -> list[Tensor]:
+    """Of every value a row (1, D): the number that a column has at all nodes, nan where it differs, zero where dead."""
+    known = [torch.full((1, program.features), torch.nan).masked_fill(~live[group[0]], 0.0)]
+    for number, step in enumerate(program.steps, 1):
+        before = known[step.reads]
+        row = before.clone() if step.op is None else step.op.constants(before)
+        for touch in step.touches:
+            touch(row, known.__getitem__)
+        known.append(row.masked_fill(~live[group[number]], 0.0))
+    return known
+
+
+def _groups(program: Program) -> list[int]:
+    """A number for every value; those that must have the same columns have the same one."""
+    group = [0]
+    for number, step in enumerate(program.steps, 1):
+        group.append(number if isinstance(step.op, Multiply) else group[step.reads])
+        for touch in step.touches:
+            if isinstance(touch, Plus):
+                one, other = group[touch.value], group[number]
+                group = [one if mine == other else mine for mine in group]
+    return group
+
+
+def slimmed(program: Program, live: list[Tensor]) -> Program:
+    """The same without what is not live."""
+    columns = [mask.nonzero().squeeze(1) for mask in live]
+    steps = []
+    for number, step in enumerate(program.steps, 1):
+        op = None if step.op is None else step.op.slim(columns[step.reads], columns[number])
+        touches: tuple[Touch, ...] = tuple(touch.slim(columns[number]) for touch in step.touches)  # type: ignore[misc]
+        steps.append(Step(op, step.reads, touches))
+    return Program(columns[0].numel(), steps, program.layers)
+
+
+def commuted(program: Program, *, sparse: bool = False) -> Program:
+    r"""$(\hat A X) W^\top$ instead of $\hat A (X W^\top)$ where it takes no more multiply-adds.
+
+    The product with the weight costs the same on both sides; propagation costs one a non-zero and column.
     """
-    return weight.size(1) <= weight.size(0)
+    steps, reads = list(program.steps), program.reads
+    moved = True
+    while moved:
+        moved = False
+        for number, step in enumerate(steps, 1):
+            if not isinstance(step.op, Multiply) or step.touches or reads[number] != 1 or (sparse and step.reads == 0):
+                continue
+            after = next(k for k, other in enumerate(steps) if number in (other.reads, *other.others))
+            narrower = step.op.weight.size(1) <= step.op.weight.size(0)
+            if narrower and isinstance(steps[after].op, Propagate) and steps[after].reads == number:
+                steps[number - 1] = replace(step, op=steps[after].op)
+                steps[after] = replace(steps[after], op=step.op)
+                moved = True
+    return Program(program.features, steps, program.layers)
 
 
-def stages(weights: Sequence[Tensor], biases: Sequence[Tensor | None], *, multiplied: bool = False) -> list[Stage]:
-    r"""Cut the network into stages.
-
-    Args:
-        weights: (out, in) of every layer.
-        biases: (out,) of every layer, or None.
-        multiplied: the input is $X W^\top$ of the first layer already, as sparse features have it.
-    """
+def staged(program: Program, *, sparse: bool = False) -> list[Stage]:
+    """Cut a program into stages."""
     found: list[Stage] = []
-    hop, after, maps = False, Finish(), list[Map]()
-    for number, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
-        finish = Finish(bias, relu=number < len(weights) - 1)
-        done = multiplied and number == 0
-        first = not done and propagate_first(weight)
-        if not first and not done:
-            maps.append(Map(weight, Finish()))
-        if hop or maps:
-            found.append(Stage(hop, after, tuple(maps)))
-        hop = True
-        after, maps = (Finish(), [Map(weight, finish)]) if first else (finish, [])
-    return [*found, Stage(hop, after, tuple(maps))]
+    reads = program.reads
+    for number, step in enumerate(program.steps, 1):
+        product = isinstance(step.op, Multiply)
+        before = found[-1] if found else None
+        if product and before is not None and step.reads == before.makes and reads[step.reads] == 1 and _open(before):
+            found[-1] = replace(before, maps=(*before.maps, step), makes=number)
+            continue
+        given = sparse and product and step.reads == 0
+        found.append(Stage(None, (step,), number, given=given) if product else Stage(step, (), number))
+    return _dropping(found)
+
+
+def _open(stage: Stage) -> bool:
+    """Whether a compiled loop could go on with another product."""
+    return len(stage.maps) < _MAPS and not stage.given and plain(stage.steps[-1].touches)[1] == ()
+
+
+def _dropping(stages: list[Stage]) -> list[Stage]:
+    last = {value: place for place, stage in enumerate(stages) for s in stage.steps for value in (s.reads, *s.others)}
+    return [replace(s, last=tuple(v for v, where in last.items() if where == place)) for place, s in enumerate(stages)]
+
+
+def plain(touches: tuple[Touch, ...]) -> tuple[tuple[Tensor | None, bool], tuple[Touch, ...]]:
+    """The bias and the ReLU that touches begin with, and the rest of them."""
+    bias, relu = None, False
+    if touches and isinstance(touches[0], Bias):
+        bias, touches = touches[0].vector, touches[1:]
+    if touches and isinstance(touches[0], Relu):
+        relu, touches = True, touches[1:]
+    return (bias, relu), touches

@@ -4,38 +4,37 @@ from __future__ import annotations
 
 import warnings
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["WANTED", "checked", "read_npz", "warn_of_weights"]
+__all__ = ["WANTED", "checked", "own_fields", "read_arrays", "warn_of_weights"]
 
 WANTED = ("x", "edge_index", "y", "train", "val", "test")
 _WEIGHTS = ("edge_weight", "edge_attr")
 
 
-def read_npz(path: Path) -> dict[str, Tensor]:
-    """The six arrays of an `.npz` as tensors of the types a `Graph` has.
+def own_fields(path: Path, arrays: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
+    """The six arrays of an `.npz` as tensors of the types a `Graph` has, and `batch` of a `GraphSet`.
 
     Raises:
-        ValueError: the file is damaged or no `.npz`, an array is missing, or see `checked`.
+        ValueError: an array is missing, or see `checked`.
     """
-    arrays = _arrays(path)
     missing = [name for name in WANTED if name not in arrays]
     if missing:
         raise ValueError(f"{path} lacks {', '.join(missing)}; it has {', '.join(arrays) or 'no arrays'}")
     warn_of_weights(str(path), arrays)
-    return checked({name: _tensor(name, arrays[name]) for name in WANTED})
+    return checked({name: _tensor(name, arrays[name]) for name in (*WANTED, "batch") if name in arrays})
 
 
 def checked(fields: Mapping[str, object]) -> dict[str, Tensor]:
     """Features as float32, edges and labels as int64, splits as they are.
 
     Args:
-        fields: `x`, `edge_index`, `y` and, by any name, the splits.
+        fields: `x`, `edge_index`, `y`, perhaps `batch` and, by any other name, the splits.
 
     Raises:
         ValueError: a type that a conversion would change the meaning of.
@@ -55,7 +54,7 @@ def checked(fields: Mapping[str, object]) -> dict[str, Tensor]:
             if value.is_complex():
                 raise ValueError(f"x must hold real numbers; found {kind}. Save real and imaginary parts as columns")
             tensors[name] = value.float()
-        elif name in ("edge_index", "y"):
+        elif name in ("edge_index", "y", "batch"):
             if value.is_complex() or value.is_floating_point() or value.dtype is torch.bool:
                 raise ValueError(f"{name} must hold integers; found {kind}. If its numbers are whole, save it as int64")
             tensors[name] = value.long()
@@ -78,7 +77,16 @@ def warn_of_weights(where: str, fields: Iterable[str]) -> None:
         )
 
 
-def _arrays(path: Path) -> dict[str, np.ndarray]:
+def read_arrays(path: Path, pick: Callable[[list[str]], list[str]]) -> dict[str, np.ndarray]:
+    """Some arrays of an `.npz`, after a check of the whole.
+
+    Args:
+        path: of the file.
+        pick: which names to read, out of all; the others are not looked at, and may be objects.
+
+    Raises:
+        ValueError: the file is damaged or no `.npz`, or holds something else than arrays.
+    """
     expected = f"expected an .npz as numpy.savez writes it, with {', '.join(WANTED)}. Write it again, or restore a copy"
     try:
         if not zipfile.is_zipfile(path):
@@ -88,7 +96,7 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
         if damaged:
             raise ValueError(f"a damaged {damaged}: its checksum does not fit")
         with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+            arrays = {name: file[name] for name in pick(file.files)}
         strange = [name for name in WANTED if name in arrays and not isinstance(arrays[name], np.ndarray)]
         if strange:
             raise ValueError(f"a {strange[0]} that is no array")

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from common.runs.errors import MissingData
+from glt._places import absent, find, places, tidy
 
-__all__ = ["PLANETOID", "planetoid_folder", "read"]
+__all__ = ["PLANETOID", "download", "planetoid_folder", "read"]
 
 PLANETOID = {"cora": "Cora", "citeseer": "CiteSeer", "pubmed": "PubMed"}
 _COUNTS = {  # nodes, features, directed edges, test nodes, the first test node
@@ -21,11 +22,7 @@ _PARTS = ("x", "tx", "allx", "y", "ty", "ally", "graph", "test.index")
 
 def planetoid_folder(name: str, root: str | Path | None = None) -> Path | None:
     """The first of `root`, `$GLT_DATA` and the cache that holds all eight raw files of a Planetoid set, or None."""
-    for place in _places(root):
-        for parent in (place / "planetoid", place):
-            if not _missing(parent / name / "raw", name):
-                return parent
-    return None
+    return find("planetoid", root, lambda folder: not _missing(folder / name / "raw", name))
 
 
 def read(name: str, root: str | Path | None = None) -> Any:
@@ -38,7 +35,7 @@ def read(name: str, root: str | Path | None = None) -> Any:
     from torch_geometric.io import read_planetoid_data
     from torch_geometric.transforms import NormalizeFeatures
 
-    raw = (planetoid_folder(name, root) or _download(name, root)) / name / "raw"
+    raw = (planetoid_folder(name, root) or download(name, root)) / name / "raw"
     try:
         data = read_planetoid_data(str(raw), name)
         counts = (*data.x.shape, data.edge_index.size(1), int(data.test_mask.sum()), int(data.test_mask.int().argmax()))
@@ -67,34 +64,41 @@ def _damaged(raw: Path, name: str, error: Exception) -> tuple[Path, Exception]:
     return raw, error
 
 
-def _places(root: str | Path | None) -> list[Path]:
-    given = [root, os.environ.get("GLT_DATA"), os.environ.get("GLT_HOME", "~/.cache/glt")]
-    return [Path(place).expanduser() for place in given if place]
-
-
 def _missing(raw: Path, name: str) -> list[str]:
     files = [f"ind.{name.lower()}.{part}" for part in _PARTS]
     return [file for file in files if not (raw / file).is_file()]
 
 
-def _download(name: str, root: str | Path | None) -> Path:
-    cache = _places(None)[-1] / "planetoid"
-    raw = cache / name / "raw"
+def download(name: str, root: str | Path | None = None, into: str | Path | None = None) -> Path:
+    """Download a Planetoid set.
+
+    Args:
+        name: as in `PLANETOID`'s values.
+        root: where it was looked for; only named if this fails.
+        into: a folder of data sets; the cache if None.
+
+    Returns:
+        The folder that holds `name/raw`.
+
+    Raises:
+        MissingData: `GLT_OFFLINE` is set, or the download failed.
+    """
+    folder = Path(into or places(None)[-1]).expanduser() / "planetoid"
+    raw = folder / name / "raw"
     wanted = ", ".join(f"ind.{name.lower()}.{part}" for part in _PARTS)
-    looked = ", ".join(str(place) for place in _places(root))
-    absent = (
-        f"{name} is not on this machine (looked in {looked}). Put the 8 files {wanted} into {raw}, or name their "
-        f"folder by --data-root or GLT_DATA (as planetoid/{name}/raw there), or use the embedded data set: digits."
+    put = (
+        f"Put the 8 files {wanted} into {raw}, or name their folder by --data-root or GLT_DATA (as "
+        f"planetoid/{name}/raw there)"
     )
     if os.environ.get("GLT_OFFLINE"):
-        raise MissingData(absent)
+        raise MissingData(absent(name, root, put, "digits"))
     from torch_geometric.datasets import Planetoid
 
     try:
-        Planetoid(str(cache), name)
+        Planetoid(str(folder), name)
     except Exception as error:  # PyG's downloaders raise whatever their transport raises
-        for folder in (raw.parent / "processed", raw, raw.parent, cache, cache.parent):
-            if folder.is_dir() and not any(folder.iterdir()):
-                folder.rmdir()
-        raise MissingData(f"{absent} (The download failed: {type(error).__name__}.)") from error
-    return cache
+        tidy(raw.parent / "processed", raw, raw.parent, folder, folder.parent)
+        raise MissingData(
+            f"{absent(name, root, put, 'digits')} (The download failed: {type(error).__name__}.)"
+        ) from error
+    return folder

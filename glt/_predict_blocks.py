@@ -19,7 +19,7 @@ from common.runs.progress import Console
 from common.ticket import Ticket
 from glt._label_file import label_file
 from glt._memory import parse_size, shown
-from glt._predictions import SPLITS, Hits, announce, edge_counts, state_of, weight_counts
+from glt._predictions import SPLITS, Hits, announce, check_nodes, edge_counts, state_of, weight_counts
 from glt._ranks import Group, group
 from glt.blockwise import BlockInference
 from glt.config import Find, Infer
@@ -119,6 +119,7 @@ def _prepared(
         )
     ticket = Ticket.load(config.ticket)
     found = recipe_config(ticket, Path(config.ticket))
+    check_nodes(found)
     net = _network(ticket, found, graph)
     state, weights = state_of(ticket)
     net.load_state_dict({name.removeprefix("net."): w for name, w in weights.items() if name.startswith("net.")})

@@ -7,11 +7,13 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from torch import Tensor
 
+from common.runs.errors import UsageError
 from common.runs.progress import Console
 from common.ticket import Ticket
+from glt.config import Find
 from glt.models import WEIGHTS
 
-__all__ = ["SPLITS", "Hits", "announce", "edge_counts", "state_of", "weight_counts"]
+__all__ = ["SPLITS", "Hits", "announce", "check_nodes", "edge_counts", "state_of", "weight_counts"]
 
 SPLITS = ("val", "test")
 
@@ -51,6 +53,18 @@ def state_of(ticket: Ticket) -> tuple[str, dict[str, Tensor]]:
     return ("rewound", ticket.weights) if ticket.trained is None else ("trained", ticket.trained)
 
 
+def check_nodes(found: Find) -> None:
+    """Refuse tickets that do not classify nodes.
+
+    Raises:
+        UsageError: naming the task of the ticket.
+    """
+    if found.task.kind != "nodes":
+        raise UsageError(
+            f"glt infer predicts labels of nodes; found a ticket of --task.kind {found.task.kind}. glt eval measures it"
+        )
+
+
 def announce(
     console: Console, name: str, nodes: int, seconds: float, choices: list[str], state: str, hits: Hits
 ) -> None:
@@ -59,7 +73,8 @@ def announce(
         console.warning("the ticket has no trained weights; these are predictions of its rewound ones")
     found = hits.accuracy()
     scores = f", validation {found['val']:.1%}, test {found['test']:.1%}" if found else ""
-    console.line(f"{name}: {nodes:,} nodes in {seconds:.3f} s on {', '.join(choices)}; {state} weights{scores}")
+    ran = ", ".join(dict.fromkeys(choices))
+    console.line(f"{name}: {nodes:,} nodes in {seconds:.3f} s on {ran}; {state} weights{scores}")
 
 
 def weight_counts(ticket: Ticket) -> dict[str, float]:

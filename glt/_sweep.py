@@ -11,11 +11,14 @@ import torch
 from torch import Tensor
 
 from glt._blocks import Room, Step
-from glt._infer_backends import Engine, Scratch, engines, quickest
-from glt._infer_matrix import Matrix, limited
-from glt._infer_plan import Finish, Stage
+from glt._infer_backends import engines, quickest
+from glt._infer_matrix import limited
+from glt._infer_plan import Stage
+from glt._infer_steps import Step as Operation
+from glt._infer_work import Engine, Scratch, Work
 from glt._kept import Kept
 from glt._rows import Held, Rows, Spilled
+from glt.features import Features
 
 __all__ = ["Block", "Sweeper"]
 
@@ -45,11 +48,9 @@ class Sweeper:
     @property
     def choices(self) -> list[str]:
         """See the class."""
-        return [name for _, name in sorted(self._names.items())]
+        return [name for _, name in sorted(self._names.items()) if name]
 
-    def __call__(
-        self, number: int, stage: Stage, step: Step, source: Rows, first: Engine | None = None
-    ) -> Iterator[Block]:
+    def __call__(self, number: int, stage: Stage, step: Step, source: Rows) -> Iterator[Block]:
         """Compute a stage.
 
         Args:
@@ -57,10 +58,9 @@ class Sweeper:
             stage: what to compute.
             step: how.
             source: the rows before it: of the matrix's columns if it propagates, else of its rows.
-            first: computes a stage without propagation instead of a back-end.
         """
-        if not stage.hop:
-            yield from self._own(number, stage, source, first)
+        if stage.first is None:
+            yield from self._own(number, stage, source)
             return
         width = source.shape[1]
         if step.strip == width:
@@ -69,23 +69,25 @@ class Sweeper:
         middle = Spilled(self._folder, len(self._kept.pointers) - 1, width, step.strip)
         for left in range(0, width, step.strip):
             right = min(left + step.strip, width)
-            bias = None if stage.after.bias is None else stage.after.bias[left:right].contiguous()
-            part = Stage(True, Finish(bias, stage.after.relu), ())
+            some = tuple(touch.slim(torch.arange(left, right)) for touch in stage.first.touches)
+            part = Stage(Operation(stage.first.op, stage.first.reads, some), ())  # type: ignore[arg-type]
             for row, column, block in self._hop(number, part, step, source, left, right):
                 middle.write(row, block.numpy(), column)
-        yield from self._own(number, replace(stage, hop=False, after=Finish()), middle, None)
+        yield from self._own(number, replace(stage, first=None), middle)
 
-    def _own(self, number: int, stage: Stage, source: Rows, first: Engine | None) -> Iterator[Block]:
-        """The maps of a stage."""
-        engine, rows = first, source.shape[0]
+    def _own(self, number: int, stage: Stage, source: Rows) -> Iterator[Block]:
+        """The products of a stage."""
+        engine: Engine | None = None
+        rows = source.shape[0]
         for start in range(0, rows, self._space.rows):
             stop = min(rows, start + self._space.rows)
             x = self._loaded(self._blocks, source, slice(start, stop), slice(0, source.shape[1]))
             if not stage.maps:
                 yield start, 0, x
                 continue
-            engine = engine or self._engine((number, True), stage, x, None)
-            yield start, 0, engine(x, self._blocks, None)
+            work = Work(self._blocks, {stage.steps[0].reads: x}, features=Features(x) if stage.given else None)
+            engine = engine or self._engine((number, True), stage, work)
+            yield start, 0, engine(work)
 
     def _hop(self, number: int, stage: Stage, step: Step, source: Rows, left: int, right: int) -> Iterator[Block]:
         """A stage on some columns of its source."""
@@ -94,8 +96,9 @@ class Sweeper:
             x, renumbered = self._source(step, source, begin, end, slice(left, right))
             for start, stop in limited(self._kept.pointers, begin, end, self._space.rows, self._space.entries):
                 matrix = self._kept.matrix(start, stop, renumbered, len(x))
-                engine = engine or self._engine((number, False), stage, x, matrix)
-                yield start, left, engine(x, self._blocks, matrix)
+                work = Work(self._blocks, {stage.steps[0].reads: x}, matrix)
+                engine = engine or self._engine((number, False), stage, work)
+                yield start, left, engine(work)
 
     def _source(
         self, step: Step, source: Rows, begin: int, end: int, columns: slice
@@ -119,8 +122,8 @@ class Sweeper:
         source.load(x.numpy(), rows, columns)
         return x
 
-    def _engine(self, key: tuple[int, bool], stage: Stage, x: Tensor, matrix: Matrix | None) -> Engine:
+    def _engine(self, key: tuple[int, bool], stage: Stage, work: Work) -> Engine:
         candidates = engines(stage, self._backend, self._threads)
         if key not in self._names:
-            self._names[key] = quickest(candidates, x, self._blocks, matrix)[0]
+            self._names[key] = quickest(candidates, work)
         return candidates[self._names[key]]

@@ -22,15 +22,15 @@ from torch import Tensor, nn
 from common.runs.errors import UsageError
 from common.scoped import threads as on_threads
 from glt._blocks import Job, Room, room, steps
-from glt._infer_backends import Engine, check_backend
+from glt._infer_backends import check_backend
 from glt._infer_matrix import Piece, cuts, scales
-from glt._infer_network import checked_threads, masked_parameters, slim_network
-from glt._infer_plan import Compact, Finish, Map, Stage, stages
+from glt._infer_network import checked_threads, masked_parameters, steps_of
+from glt._infer_plan import plain, planned
+from glt._infer_steps import Hop, Program, Propagate
 from glt._kept import Kept, counted, keep
 from glt._ranks import ALONE, Exchange, Group
 from glt._rows import Held, Rows, Spilled, Store, View
 from glt._sweep import Block, Sweeper
-from glt.features import Features
 from glt.mapped import MappedGraph, Numbers
 
 __all__ = ["BlockInference"]
@@ -42,7 +42,8 @@ class BlockInference:
     """A network and a graph on disk, prepared to be asked for the logits, some rows at a time.
 
     Args:
-        net: a GCN, float32, in eval mode.
+        net: a GCN or an SGC, float32, in eval mode; the other networks read more than the layer before, or by another
+            matrix, which is done in memory alone.
         graph: a graph on disk.
         masks: under which the network's present weights are taken: `net.*`, and `edges.weight` (E,) bool.
         weight: (E,) of the edges, in their order on disk; ones if None.
@@ -59,7 +60,7 @@ class BlockInference:
         symmetric: whether weights are the means of both directions.
 
     Raises:
-        TypeError: the network is no GCN, or normalises other than by batch.
+        TypeError: the network is no GCN or SGC, or normalises other than by batch.
         UsageError: an unknown back-end, fewer than one thread, or too little memory.
         ValueError: a mask without a parameter, or of another shape.
 
@@ -93,17 +94,16 @@ class BlockInference:
         numbers = _numbers("edges.weight", rest.pop("edges.weight", None), graph), _numbers("weight", weight, graph)
         holder = nn.Module()
         holder.net = net
-        slim, degree = slim_network(net, masked_parameters(holder, rest))
-        self.units, sparse = slim.units, graph.density < _SPARSE
-        self._first: Engine | None = (lambda x, _, __: Features(x).linear(slim.first)) if sparse else None
-        self._stages = stages(slim.weights, slim.biases, multiplied=sparse)
-        if sparse:
-            self._stages.insert(0, Stage(False, Finish(), (Map(slim.first, Finish()),)))
-        self._inputs = None if sparse or slim.inputs.numel() == slim.features else slim.inputs.numpy()
+        program = steps_of(net, masked_parameters(holder, rest))
+        degree = _degree(program, net)
+        plan = planned(program, sparse=graph.density < _SPARSE)
+        self.units, self._stages = plan.units, plan.stages
+        self._inputs = None if plan.inputs is None else plan.inputs.numpy()
+        self._width = program.features if self._inputs is None else len(self._inputs)
         self.symmetric = graph.undirected if symmetric is None else symmetric
         pieces = partial(graph.pieces, *numbers, mean=self.symmetric)
         given = sum(array.nbytes for array in numbers if isinstance(array, np.ndarray))
-        kept = self._matrix(graph.nodes, pieces, degree, slim, given)
+        kept = self._matrix(graph.nodes, pieces, degree, given)
         self._prepare(graph, kept)
 
     def __call__(self) -> Iterator[tuple[int, Tensor]]:
@@ -124,7 +124,7 @@ class BlockInference:
         """All stages; the blocks of the last."""
         source: Rows = self._inputs_of(self._steps[0].source)
         for number, (stage, step) in enumerate(zip(self._stages, self._steps, strict=True)):
-            blocks = self._sweep(number, stage, step, source, self._first if number == 0 else None)
+            blocks = self._sweep(number, stage, step, source)
             if number + 1 == len(self._stages):
                 yield from blocks
                 return
@@ -145,9 +145,7 @@ class BlockInference:
         """Rows that this process sends to others after a layer."""
         return 0 if self._exchange is None else self._exchange.sent
 
-    def _matrix(
-        self, nodes: int, pieces: Callable[[], Iterator[Piece]], degree: str, slim: Compact, given: int
-    ) -> Kept:
+    def _matrix(self, nodes: int, pieces: Callable[[], Iterator[Piece]], degree: str, given: int) -> Kept:
         """This process's rows of the matrix, once it is known that the memory suffices."""
         counts = np.zeros(nodes, np.int64)
         scale = scales(counted(pieces(), counts), nodes, degree)
@@ -155,17 +153,17 @@ class BlockInference:
         parts += [(nodes, nodes)] * (self._group.size - len(parts))
         self._ranges = [range(*part) for part in parts]
         self.rows = self._ranges[self._group.rank]
-        self._job = self._described(nodes, int(counts.max()) + 1, slim, given)
+        self._job = self._described(nodes, int(counts.max()) + 1, given)
         self._room = self._agreed(self._job)
         hold = partial(self._room.holds, self._job)
         return keep(pieces, scale, counts, self.rows, folder=self._folder, memory=self._room.making, hold=hold)
 
-    def _described(self, nodes: int, degree: int, slim: Compact, given: int) -> Job:
-        widths = [self._stages[0].maps[0].weight.size(1) if self._first else slim.inputs.numel()]
+    def _described(self, nodes: int, degree: int, given: int) -> Job:
+        widths = [self._width]
         for stage in self._stages:
-            widths.append(stage.maps[-1].weight.size(0) if stage.maps else widths[-1])
-        between = [size for stage in self._stages for kind in stage.maps for size in kind.weight.shape]
-        hops = [stage.hop for stage in self._stages]
+            widths.append(stage.weights[-1].size(0) if stage.maps else widths[-1])
+        between = [size for stage in self._stages for weight in stage.weights for size in weight.shape]
+        hops = [stage.hop is not None for stage in self._stages]
         widest = max(widths + between)
         return Job(nodes, len(self.rows), nodes, degree, widths, widest, hops, given, self._group.size)
 
@@ -211,6 +209,23 @@ class BlockInference:
 
     def _store(self, rows: int, width: int, held: bool, strip: int) -> Store:
         return Held(rows, width) if held else Spilled(self._folder, rows, width, strip)
+
+
+def _degree(program: Program, net: nn.Module) -> str:
+    """Whose degrees normalise a network that is one chain of products with weights and with one matrix.
+
+    Raises:
+        TypeError: it is none.
+    """
+    kinds = {step.op.kind for step in program.steps if isinstance(step.op, Hop)}
+    chain = all(step.reads == number and plain(step.touches)[1] == () for number, step in enumerate(program.steps))
+    products = all(isinstance(step.op, Propagate) or not isinstance(step.op, Hop) for step in program.steps)
+    if not chain or not products or {kind.how for kind in kinds} != {"symmetric"}:
+        raise TypeError(
+            f"found the network {type(net).__name__}; expected a GCN or an SGC, without layer normalisation, for "
+            "inference in blocks. Others are computed in memory: by glt.infer.Inference, or glt infer without --memory"
+        )
+    return next(iter(kinds)).degree
 
 
 def _numbers(name: str, values: Numbers | Tensor | None, graph: MappedGraph) -> Numbers | None:

@@ -1,4 +1,4 @@
-"""The command `glt`: find, eval, infer, speed, data, doctor."""
+"""The command `glt`: find, compare, eval, infer, speed, data, doctor."""
 
 from __future__ import annotations
 
@@ -15,6 +15,13 @@ COMMANDS = (
         "Find a graph lottery ticket, check it against its controls, save it and write a report.",
         "glt.config:Find",
         "glt.find:run",
+        "dataset",
+    ),
+    Command(
+        "compare",
+        "Compare search methods on the same data, seeds and densities, beside their controls.",
+        "glt.compare_config:Compare",
+        "glt.compare:run",
         "dataset",
     ),
     Command(

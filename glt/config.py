@@ -8,12 +8,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from common.runs.health import Doctor, Inspect
-from glt.method_settings import UGS
+from common.runs.health import Doctor
+from glt._inspect_config import Inspect
+from glt.method_settings import IGRP, UGS, AdaGLT, Default, Dual, EarlyBird, FastGLT, Inductive, Wasserstein
 from glt.methods import METHODS
-from glt.presets import published
+from glt.presets import published, searched
+from glt.task_settings import Task
 
-__all__ = ["UGS", "Doctor", "Eval", "Find", "Infer", "Inspect", "Network", "Speed", "Task", "Training", "preset"]
+__all__ = [
+    "UGS", "Doctor", "Eval", "Experiment", "Find", "Infer", "Inspect", "Network", "Speed", "Task", "Training", "preset",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -45,25 +49,17 @@ class Training:
     weight_decay: float | None = None
     """Weight decay; 8e-5 on Cora and digits, 5e-4 on CiteSeer and PubMed."""
     distil: float | None = None
-    """Weight of distilling tickets and controls from the dense network; as published: 10 for teddy, 0 for others."""
+    """Weight of distilling tickets and controls from the dense network; if not given, find does as published, 10 for
+    teddy and 0 for others, and compare does not distil."""
 
 
-@dataclass(frozen=True)
-class Task:
-    """What the network learns."""
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """What every search has in common: data, network, training, densities, seeds, and where the results go."""
 
-    inductive: bool = False
-    """Withhold test nodes and their edges from every training and every choice; they are seen in the test alone."""
-
-
-@dataclass(frozen=True)
-class Find:
-    """Find a graph lottery ticket, check it against its controls, save it and write a report."""
-
-    dataset: str = "digits"
-    """digits or photo-grid (embedded), cora, citeseer, pubmed, rmat-SCALE, sbm-NODES, or the path of an .npz."""
-    method: str = "ugs"
-    """Search method: ugs, random, degree, dspar, magnitude or teddy."""
+    dataset: str = field(default="digits", kw_only=False)
+    """digits, motifs or photo-grid (embedded), cora, citeseer, pubmed, tu-mutag (and others of TU), ogbn-arxiv,
+    ogbg-molhiv, rmat-SCALE, sbm-NODES, or the path of an .npz."""
     model: str = "gcn"
     """Graph neural network: gcn, gat, gin, sage, sgc, resgcn or deepergcn."""
     edges_density: float | None = None
@@ -84,12 +80,26 @@ class Find:
     """Its training."""
     task: Task = field(default_factory=Task)
     """What it learns."""
-    edges: Literal["chosen", "random"] = "chosen"
-    """Keep the edges that the method chooses, or random ones under which it chooses the weights alone."""
     rungs: list[int] | None = None
     """Rounds whose tickets are trained and checked; all of them if not given."""
+    default: Default = field(default_factory=Default)
+    """The search of method default."""
     ugs: UGS = field(default_factory=UGS)
     """The search of method ugs."""
+    earlybird: EarlyBird = field(default_factory=EarlyBird)
+    """The search of method earlybird."""
+    dual: Dual = field(default_factory=Dual)
+    """The search of method dual."""
+    fastglt: FastGLT = field(default_factory=FastGLT)
+    """The search of method fastglt."""
+    igrp: IGRP = field(default_factory=IGRP)
+    """The search of method igrp."""
+    adaglt: AdaGLT = field(default_factory=AdaGLT)
+    """The search of method adaglt."""
+    wasserstein: Wasserstein = field(default_factory=Wasserstein)
+    """The search of method wasserstein."""
+    inductive: Inductive = field(default_factory=Inductive)
+    """The search of method inductive."""
     data_root: str | None = None
     """Folder of data sets, before GLT_DATA and the cache."""
     out: str = "runs"
@@ -104,6 +114,17 @@ class Find:
     """Print one JSON object on standard output."""
     quiet: bool = False
     """No progress lines."""
+
+
+@dataclass(frozen=True)
+class Find(Experiment):
+    """Find a graph lottery ticket, check it against its controls, save it and write a report."""
+
+    method: str = "ugs"
+    """Search method: ugs, random, degree, dspar, magnitude, teddy, earlybird, dual, fastglt, igrp, adaglt, wasserstein
+    or inductive."""
+    edges: Literal["chosen", "random"] = "chosen"
+    """Keep the edges that the method chooses, or random ones under which it chooses the weights alone."""
 
 
 @dataclass(frozen=True)
@@ -162,8 +183,10 @@ class Speed:
     """Share of edges to keep, when there is no ticket."""
     weights_density: float = 0.1
     """Share of weights to keep, when there is no ticket."""
-    network: Network = field(default_factory=lambda: Network(hidden=256, depth=3))
-    """The network, when there is no ticket."""
+    model: str = "gcn"
+    """Graph neural network, when there is no ticket: gcn, gat, gin, sage, sgc, resgcn or deepergcn."""
+    network: Network = field(default_factory=lambda: Network(depth=3))
+    """The network, when there is no ticket; 256 wide where hidden is not given, over all heads for gat."""
     backend: Literal["auto", "scipy", "torch", "numba"] = "auto"
     """What computes the sparse products of dense-csr and ticket; auto lets the clock choose for each."""
     threads: int = 1
@@ -188,16 +211,18 @@ def preset(config: Find) -> Find:
     >>> preset(Find("pubmed")).training.lr, preset(Find(rounds=2)).edges_density
     (0.01, 0.9025)
     """
-    values = published(config.dataset, config.model)
+    values = published(config.dataset, config.model, config.task.kind)
 
-    def filled(part: object) -> dict[str, Any]:
+    def filled(part: object, values: dict[str, object] = values) -> dict[str, Any]:
         return {k: v for k, v in values.items() if hasattr(part, k) and getattr(part, k) is None}
 
+    searches = {name: getattr(config, name) for name in METHODS if hasattr(config, name)}
     config = replace(
         config,
         network=replace(config.network, **filled(config.network)),
+        task=replace(config.task, **filled(config.task)) if config.task.kind == "graphs" else config.task,
         training=replace(config.training, **filled(config.training), distil=_distil(config)),
-        ugs=replace(config.ugs, **filled(config.ugs)),
+        **{n: replace(s, **filled(s, values | searched(n, config.dataset, config.model))) for n, s in searches.items()},
         **filled(config),
     )
     rounds = config.rounds or 0

@@ -1,124 +1,32 @@
-"""Graphs behind one function: `load("digits")`, `load("Cora")`, `load("my-graph.npz")`.
+"""Graphs behind one function: `load("digits")`, `load("Cora")`, `load("motifs")`, `load("my-graph.npz")`.
 
 `digits` is embedded and needs no file: scikit-learn's digits joined to their 8 nearest neighbours. The Planetoid sets
-(Yang, Cohen & Salakhutdinov, ICML 2016) are looked for under `--data-root`, `$GLT_DATA`, then the user's cache, then
-downloaded unless `GLT_OFFLINE` is set.
+(Yang, Cohen & Salakhutdinov, ICML 2016), the TU collection and OGB's are looked for under `--data-root`, `$GLT_DATA`,
+then the user's cache, then downloaded unless `GLT_OFFLINE` is set.
 """
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from common.runs.errors import MissingData, UsageError
 from common.runs.options import did_you_mean
-from glt._own_data import checked, read_npz, warn_of_weights
+from glt._gnn_benchmark import from_arrays, is_benchmark, wanted
+from glt._ogb import OGB, read_ogb
+from glt._own_data import checked, own_fields, read_arrays, warn_of_weights
 from glt._planetoid import PLANETOID, planetoid_folder, read
-from glt.edges import check_edge_index
+from glt._tu import TU, read_tu
+from glt.graph import Graph, GraphSet
+from glt.graph_sets import motifs
+from glt.splits import per_class
 
-__all__ = ["PLANETOID", "Graph", "canonical", "from_npz", "from_pyg", "load", "planetoid_folder"]
+__all__ = ["NAMED", "PLANETOID", "Graph", "GraphSet", "canonical", "from_npz", "from_pyg", "load", "planetoid_folder"]
 
-
-@dataclass(frozen=True)
-class Graph:
-    """A graph for node classification.
-
-    Attributes:
-        name: what it is called in reports.
-        x: (N, F) float32 features.
-        edge_index: (2, E) source and target.
-        y: (N,) int64 labels.
-        train, val, test: (N,) bool, disjoint.
-
-    Raises:
-        ValueError: shapes disagree, there is no feature or no edge, features are not finite, a label is out of range,
-            splits overlap or are empty.
-    """
-
-    name: str
-    x: Tensor
-    edge_index: Tensor
-    y: Tensor
-    train: Tensor
-    val: Tensor
-    test: Tensor
-
-    def __post_init__(self) -> None:
-        try:
-            _check_features(self.x)
-            _check_edges(self.edge_index, self.x.size(0))
-            _check_labels(self)
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"{self.name}: {error}") from None
-
-    @property
-    def classes(self) -> int:
-        """How many labels there are."""
-        return int(self.y.max()) + 1
-
-    @cached_property
-    def sha256(self) -> str:
-        """What identifies the data: a sha256 over features, labels, splits and edges.
-
-        Edges count as `glt.edges.Edges` has them: in order, without duplicates and self-loops.
-        """
-        nodes = self.x.size(0)
-        source, target = self.edge_index.long()
-        proper = source != target
-        edges = torch.unique(source[proper] * nodes + target[proper])
-        digest = hashlib.sha256(repr(tuple(self.x.shape)).encode())
-        for tensor in (self.x, edges, self.y, self.train, self.val, self.test):
-            digest.update(tensor.detach().cpu().contiguous().numpy().data)
-        return digest.hexdigest()
-
-
-def _check_features(x: Tensor) -> None:
-    if x.dim() != 2 or 0 in x.shape:
-        raise ValueError(
-            f"features must be a (N, F) matrix with at least one node and one feature; found shape {tuple(x.shape)}. "
-            "Without features, use the identity matrix or node degrees."
-        )
-    bad = int((~torch.isfinite(x)).sum())
-    if bad:
-        raise ValueError(
-            f"features must be finite (N, F) float32; found {bad} NaN or infinite entries in shape {tuple(x.shape)}. "
-            "Clean or impute them first."
-        )
-
-
-def _check_edges(edge_index: Tensor, nodes: int) -> None:
-    check_edge_index(edge_index, nodes)
-    if not bool((edge_index[0] != edge_index[1]).any()):
-        raise ValueError(
-            f"edge_index must have an edge between two nodes; found {edge_index.size(1)} self-loops and no other edge. "
-            "Self-loops are what a layer adds by itself; without other edges there is nothing to prune."
-        )
-
-
-def _check_labels(graph: Graph) -> None:
-    nodes = graph.x.size(0)
-    for name in ("y", "train", "val", "test"):
-        shape = tuple(getattr(graph, name).shape)
-        if shape != (nodes,):
-            raise ValueError(f"{name} must have shape ({nodes},), one a node; found {shape}")
-    lowest, classes, used = int(graph.y.min()), int(graph.y.max()) + 1, graph.y.unique().numel()
-    if lowest < 0 or used != classes:
-        found = f"{lowest}" if lowest < 0 else f"labels up to {classes - 1}, of which only {used} occur"
-        raise ValueError(
-            f"labels must be 0, 1, ..., each of some node; found {found}. Correct a stray label, or renumber, as by "
-            "numpy.unique(y, return_inverse=True)[1]"
-        )
-    for name in ("train", "val", "test"):
-        if not bool(getattr(graph, name).any()):
-            raise ValueError(f"the {name} split is empty; give it at least one node")
-    if bool((graph.train & graph.val | graph.train & graph.test | graph.val & graph.test).any()):
-        raise ValueError("the train, val and test splits must be disjoint; some nodes are in two")
+NAMED = ("digits", "motifs", *PLANETOID, *TU, *OGB)
+"""Data sets of one size by name; those of `glt.generators` are of any."""
 
 
 def canonical(dataset: str) -> str:
@@ -130,7 +38,7 @@ def canonical(dataset: str) -> str:
     from glt.generators import is_generated
 
     key = dataset.lower()
-    if key == "digits" or key in PLANETOID or is_generated(key):
+    if key in NAMED or is_generated(key):
         return key
     return str(Path(dataset).expanduser().resolve()) if key.endswith(".npz") else dataset
 
@@ -139,14 +47,15 @@ def load(dataset: str = "digits", root: str | Path | None = None) -> Graph:
     """A graph by name or path.
 
     Args:
-        dataset: `digits`, `cora`, `citeseer`, `pubmed`, `photo-grid`, `rmat-SCALE` or `sbm-NODES` (any case; see
-            `glt.generators`), or a path to an `.npz` (see `from_npz`).
-        root: folder with `planetoid/Cora/raw/ind.cora.*` or `Cora/raw/...`; before `$GLT_DATA` and the cache.
+        dataset: one of `NAMED`, `photo-grid`, `rmat-SCALE` or `sbm-NODES` (any case; see `glt.generators`), or a path
+            to an `.npz` (see `from_npz`).
+        root: folder with `planetoid/Cora/raw/ind.cora.*` or `Cora/raw/...`, `tu/MUTAG/raw/MUTAG_A.txt`,
+            `ogb/ogbn_arxiv`; before `$GLT_DATA` and the cache.
 
     Raises:
         UsageError: the name is unknown.
         MissingData: a set is not on this machine and cannot be downloaded; names the files and the folder.
-        ValueError: a file is damaged, or holds no graph to classify nodes of (see `Graph`).
+        ValueError: a file is damaged, or holds no graph to learn from (see `Graph`).
 
     >>> graph = load("digits")
     >>> tuple(graph.x.shape), graph.classes
@@ -159,13 +68,17 @@ def load(dataset: str = "digits", root: str | Path | None = None) -> Graph:
         return digits()
     if is_generated(key):
         return generated(key)
+    if key == "motifs":
+        return motifs()
     if key in PLANETOID:
         return from_pyg(read(PLANETOID[key], root), PLANETOID[key])
+    if key in TU:
+        return read_tu(TU[key], root)
+    if key in OGB:
+        return read_ogb(key, root)
     if key.endswith(".npz"):
         return from_npz(dataset)
-    raise UsageError(
-        f"unknown data set {dataset!r}.{did_you_mean(key, ['digits', *PLANETOID, *NAMES])} An .npz path works too."
-    )
+    raise UsageError(f"unknown data set {dataset!r}.{did_you_mean(key, [*NAMED, *NAMES])} An .npz path works too.")
 
 
 def digits(neighbours: int = 8, labelled: int = 5, seed: int = 0) -> Graph:
@@ -200,10 +113,18 @@ def digits(neighbours: int = 8, labelled: int = 5, seed: int = 0) -> Graph:
     return Graph("digits", torch.from_numpy(images / 16.0).float(), edge_index, y, train, val, test)
 
 
-def from_npz(path: str | Path) -> Graph:
+def from_npz(path: str | Path, *, largest: bool = False, seed: int = 0) -> Graph:
     """A graph from an `.npz`.
 
     Its arrays: `x` (N, F) real numbers, `edge_index` (2, E) and `y` (N,) integers, `train`, `val`, `test` (N,) bool.
+    With `batch` (N,) integers, the graph of every node, it is a `GraphSet`, and `y` and the splits have an entry a
+    graph. Or the arrays of the GNN benchmark, `adj_data` and so on (see `glt._gnn_benchmark`): then 20 nodes a class
+    train, 30 validate, and the rest test.
+
+    Args:
+        path: of the file.
+        largest: of the benchmark's format, keep the largest connected component alone.
+        seed: of that format's split.
 
     Raises:
         MissingData: there is no such file.
@@ -213,27 +134,43 @@ def from_npz(path: str | Path) -> Graph:
     if not path.is_file():
         raise MissingData(f"there is no file {path}. Give the path of an .npz with x, edge_index, y, train, val, test.")
     try:
-        return Graph(path.stem, **read_npz(path))
+        arrays = read_arrays(path, wanted)
+        if is_benchmark(arrays):
+            return from_arrays(path.stem, arrays, largest=largest, seed=seed)
+        if largest or seed:
+            raise ValueError("largest and seed are for the format of the GNN benchmark; this has a split of its own")
+        fields = own_fields(path, arrays)
+        return GraphSet(path.stem, **fields) if "batch" in fields else Graph(path.stem, **fields)
     except ValueError as error:
         text = str(error).removeprefix(f"{path.stem}: ")
         raise ValueError(text if text.startswith(str(path)) else f"{path}: {text}") from error
 
 
-def from_pyg(data: object, name: str = "data") -> Graph:
+def from_pyg(data: object, name: str = "data", *, split_seed: int | None = None) -> Graph:
     """A graph from a torch-geometric `Data` with `x`, `edge_index`, `y` and the three `*_mask`.
 
     Edge weights are not used, with a warning.
 
+    Args:
+        data: any object with these attributes.
+        name: what the graph is called.
+        split_seed: draw a split, of 20 nodes a class to train and 30 to validate, and look at no mask.
+
     Raises:
         ValueError: one of them is missing or of another type, or see `Graph`.
     """
-    wanted = ("x", "edge_index", "y", "train_mask", "val_mask", "test_mask")
-    missing = [field for field in wanted if getattr(data, field, None) is None]
+    masks = ("train_mask", "val_mask", "test_mask") if split_seed is None else ()
+    needed = ("x", "edge_index", "y", *masks)
+    missing = [field for field in needed if getattr(data, field, None) is None]
     if missing:
-        raise ValueError(f"{name} lacks {', '.join(missing)}; torch_geometric.transforms.RandomNodeSplit adds splits")
+        raise ValueError(
+            f"{name} lacks {', '.join(missing)}; torch_geometric.transforms.RandomNodeSplit adds splits, and "
+            "split_seed draws one of 20 nodes a class to train and 30 to validate"
+        )
     warn_of_weights(name, [f for f in ("edge_weight", "edge_attr") if getattr(data, f, None) is not None])
     try:
-        fields = checked({field: getattr(data, field) for field in wanted})
+        fields = checked({field: getattr(data, field) for field in needed})
+        split = {} if split_seed is None else per_class(fields["y"], seed=split_seed)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
-    return Graph(name, **{field.removesuffix("_mask"): tensor for field, tensor in fields.items()})
+    return Graph(name, **{field.removesuffix("_mask"): tensor for field, tensor in fields.items()}, **split)

@@ -133,6 +133,12 @@ class Edges(nn.Module):
             view.compact = (key, [self._live(view, row) for row in self._both(weight.detach())])
         return view.compact[1]
 
+    @property
+    def pattern(self) -> Pattern:
+        """Where all edges are, in the order of `weight`, whatever their weights and whatever is hidden."""
+        self._whole.pattern = self._whole.pattern.to(self.weight.device)
+        return self._whole.pattern
+
     @contextmanager
     def without(self, nodes: Tensor) -> Iterator[None]:
         """Hide all edges of some nodes inside a block.

@@ -16,6 +16,7 @@ from glt.config import Eval, Find, preset
 from glt.data import Graph, load
 from glt.models import EDGES, WEIGHTS
 from glt.summary import Level, verdict
+from glt.task_settings import metric_of
 from glt.tasks import Teacher
 from glt.trial import build, control_tickets, retrain, task_of, trained_by
 
@@ -58,12 +59,13 @@ def run(config: Eval, console: Console) -> dict[str, Any]:
         "weights": {"total": masks.total, "kept": masks.kept, "density": masks.density},
     }
     winning = is_winning(estimates["ticket"], estimates["dense"])
-    console.line(verdict(Level(0, counts, estimates, {}, winning)))
+    console.line(verdict(Level(0, counts, estimates, {}, winning), metric=metric_of(found.task)))
     return {
         "ticket": str(config.ticket),
         "dataset": graph.name,
         "method": found.method,
         "model": found.model,
+        "metric": metric_of(found.task),
         **counts,
         "accuracy": {name: value.numbers() for name, value in estimates.items()},
         "winning": winning,

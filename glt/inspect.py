@@ -2,38 +2,86 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from common.runs import health
 from common.runs.cli import Console
+from common.runs.errors import UsageError
+from glt._ogb import OGB, ogb_folder
+from glt._planetoid import PLANETOID, download, planetoid_folder
+from glt._tu import TU, tu_folder
 from glt.config import Doctor, Inspect
-from glt.data import PLANETOID, load, planetoid_folder
+from glt.data import NAMED, canonical, from_npz, load
+from glt.data_file import write_npz
+from glt.edges import Edges
+from glt.graph import Graph, GraphSet
 
 __all__ = ["data", "doctor"]
 
 
 def data(config: Inspect, console: Console) -> dict[str, Any]:
-    """Where every known data set is, or the numbers of one.
+    """Where every known data set is, or the numbers of one, which is written to a file if `config.to` names a folder.
 
     Raises:
-        UsageError: the data set is unknown.
+        UsageError: the data set is unknown, or would be written over itself.
         MissingData: it is not at hand.
-        ValueError: it is damaged, or no graph to classify nodes of.
+        ValueError: it is damaged, or no graph to learn from.
+        OSError: the file cannot be written.
     """
     if config.dataset is None:
-        places = {"digits": "embedded"}
-        for key, name in PLANETOID.items():
-            folder = planetoid_folder(name, config.data_root)
-            places[key] = str(folder / name / "raw") if folder else "not on this machine; downloaded when first used"
-        health.show(places, console, 10)
+        places = _places(config)
+        health.show(places, console, 15)
         return {"datasets": places}
-    from glt.edges import Edges
+    graph = _loaded(config, config.dataset)
+    facts = {"dataset": graph.name, **_facts(graph)}
+    if config.to is not None:
+        facts["file"] = str(_written(graph, config.dataset, Path(config.to)))
+    health.show(facts, console, 16)
+    return facts
 
-    graph = load(config.dataset, config.data_root)
-    edges = Edges(graph.edge_index, graph.x.size(0))
-    same = graph.y[edges.edge_index[0]] == graph.y[edges.edge_index[1]]
-    facts = {
-        "dataset": graph.name,
+
+def _places(config: Inspect) -> dict[str, str]:
+    """Where every data set of a name is."""
+    found: dict[str, Path | None] = {}
+    for name in NAMED:
+        if name in PLANETOID:
+            folder = planetoid_folder(PLANETOID[name], config.data_root)
+            found[name] = folder and folder / PLANETOID[name] / "raw"
+        elif name in TU:
+            folder = tu_folder(TU[name], config.data_root)
+            found[name] = folder and folder / TU[name] / "raw"
+        elif name in OGB:
+            found[name] = ogb_folder(name, config.data_root)
+    absent = "not on this machine; downloaded when first used"
+    return {name: str(found[name] or absent) if name in found else "embedded" for name in NAMED}
+
+
+def _loaded(config: Inspect, dataset: str) -> Graph:
+    name = PLANETOID.get(dataset.lower())
+    if config.to is not None and name is not None and planetoid_folder(name, config.data_root) is None:
+        download(name, config.data_root, into=config.to)
+        return load(dataset, config.to)
+    if not (config.largest or config.seed):
+        return load(dataset, config.data_root)
+    if not dataset.lower().endswith(".npz"):
+        raise UsageError(f"--largest and --seed are for files in the GNN benchmark's format; found {dataset}")
+    return from_npz(dataset, largest=config.largest, seed=config.seed)
+
+
+def _written(graph: Graph, dataset: str, folder: Path) -> Path:
+    path = folder.expanduser() / f"{Path(canonical(dataset)).name.removesuffix('.npz')}.npz"
+    if path.exists() and Path(dataset).expanduser().exists() and path.samefile(Path(dataset).expanduser()):
+        raise UsageError(f"--to would write {path} over itself; expected another folder")
+    return write_npz(graph, path)
+
+
+def _facts(graph: Graph) -> dict[str, Any]:
+    """Its numbers; homophily is the share of edges whose ends have one label."""
+    edges, whole = Edges(graph.edge_index, graph.x.size(0)), isinstance(graph, GraphSet)
+    same = None if whole else (graph.y[edges.edge_index[0]] == graph.y[edges.edge_index[1]]).float().mean()
+    return {
+        **({"graphs": graph.y.numel()} if whole else {}),
         "nodes": graph.x.size(0),
         "features": graph.x.size(1),
         "feature_density": float((graph.x != 0).float().mean()),
@@ -41,15 +89,11 @@ def data(config: Inspect, console: Console) -> dict[str, Any]:
         "undirected": edges.symmetric,
         "edges": edges.count()["total"],
         "classes": graph.classes,
-        "homophily": float(same.float().mean()) if same.numel() else None,
-        "train": int(graph.train.sum()),
-        "val": int(graph.val.sum()),
-        "test": int(graph.test.sum()),
+        "homophily": None if same is None else float(same),
+        **{split: int(getattr(graph, split).sum()) for split in ("train", "val", "test")},
         "sha256": edges.fingerprint()["sha256"],
         "data_sha256": graph.sha256,
     }
-    health.show(facts, console, 16)
-    return facts
 
 
 def doctor(config: Doctor, console: Console) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from glt.data import Graph
 from glt.methods import METHODS
 from glt.methods.search import Choice, Search, choose, function
 from glt.models import EDGES, WEIGHTS, GraphModel
-from glt.tasks import NodeClassification, Teacher
+from glt.tasks import Task, Teacher
 from glt.trial import build, control_tickets, densities, no_edges, retrain, task_of, teacher, trained_by
 
 __all__ = ["Rung", "climb"]
@@ -59,6 +59,7 @@ def climb(
     start: Ticket | None = None,
     rung: int = 0,
     device: str = "cpu",
+    controls: bool = True,
 ) -> Iterator[Rung]:
     """Rungs of the ladder, from `rung` on; of those after the dense one only `config.rungs`, if these are given.
 
@@ -70,8 +71,9 @@ def climb(
         start: the saved ticket of the last rung before `rung`, to continue with.
         rung: the first rung to yield; 0 is the dense network.
         device: where to compute.
+        controls: train a ticket's controls beside it.
     """
-    lab = _Lab(graph, config, seed, device)
+    lab = _Lab(graph, config, seed, device, controls)
     if dense is None and start is not None and start.recipe.get("round") == 0:
         dense = start
     if rung == 0 or dense is None:
@@ -91,6 +93,7 @@ class _Lab:
     config: Find
     seed: int
     device: str
+    controls: bool = True
 
     def build(self) -> GraphModel:
         return build(self.graph, self.config, self.seed).to(self.device)
@@ -129,7 +132,7 @@ class _Lab:
             if number not in wanted:
                 continue
             ticket, seconds = self.ticket(choice, number, dict(ladder[number]), task, taught, parent)
-            drawn = control_tickets(ticket, self.graph, config, self.seed)
+            drawn = control_tickets(ticket, self.graph, config, self.seed) if self.controls else {}
             controls = {
                 name: retrain(one, self.graph, config, self.seed, task, self.device, taught)
                 for name, one in drawn.items()
@@ -142,7 +145,7 @@ class _Lab:
         choice: Choice,
         number: int,
         density: dict[str, float],
-        task: NodeClassification,
+        task: Task,
         taught: Teacher | None,
         parent: Ticket,
     ) -> tuple[Ticket, float]:
@@ -165,7 +168,7 @@ class _Lab:
     def train(
         self,
         model: GraphModel,
-        task: NodeClassification,
+        task: Task,
         masks: Masks,
         weights: Mapping[str, Tensor],
         recipe: Mapping[str, Any],

@@ -15,7 +15,7 @@ from common.runs.progress import Console
 from common.ticket import Ticket
 from glt._label_file import check_label_file, label_file
 from glt._predict_blocks import run_blocks
-from glt._predictions import SPLITS, Hits, announce, edge_counts, state_of, weight_counts
+from glt._predictions import SPLITS, Hits, announce, check_nodes, edge_counts, state_of, weight_counts
 from glt._ranks import started
 from glt.config import Infer
 from glt.data import Graph, load
@@ -40,7 +40,7 @@ def run(config: Infer, console: Console) -> dict[str, Any]:
         choice of back-ends, `backends`, `threads`, `units`, `peak_rss_mb`, `out`; for blocks see `run_blocks`.
 
     Raises:
-        UsageError: a setting is out of its range, or too little memory.
+        UsageError: a setting is out of its range, too little memory, or a ticket that does not classify nodes.
         TicketError: the ticket is damaged, or belongs to another graph or model.
         MissingData: its data set is not at hand.
     """
@@ -50,7 +50,7 @@ def run(config: Infer, console: Console) -> dict[str, Any]:
         if found is None:
             raise SystemExit(0)
         return found
-    ticket, graph, model = open_ticket(config.ticket, config.dataset, config.data_root)
+    ticket, graph, model = _opened(config)
     infer = Inference(model, ticket, backend=config.backend, threads=config.threads)
     x = Features(graph.x)
     begin = time.perf_counter()
@@ -79,6 +79,12 @@ def run(config: Infer, console: Console) -> dict[str, Any]:
         "peak_rss_mb": round(peak_rss_mb(), 1),
         "out": config.out,
     }
+
+
+def _opened(config: Infer) -> tuple[Ticket, Graph, GraphModel]:
+    opened = open_ticket(config.ticket, config.dataset, config.data_root)
+    check_nodes(recipe_config(opened[0], Path(config.ticket)))
+    return opened
 
 
 def _hits(prediction: np.ndarray, graph: Graph) -> Hits:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["SETTINGS", "published"]
+__all__ = ["SETTINGS", "published", "searched"]
 
 SETTINGS: dict[str, tuple[str, ...]] = {
     "gcn": ("hidden", "dropout", "norm"),
@@ -22,9 +22,13 @@ _BASE: dict[str, object] = {
 
 _DATA: dict[str, dict[str, object]] = {
     "digits": {"hidden": 128, "rounds": 8},
+    "motifs": {"hidden": 64, "rounds": 8, "lr": 1e-2, "weight_decay": 0.0},
+    "ogbg-molhiv": {"metric": "AUC"},
     "citeseer": {"lr": 1e-2, "weight_decay": 5e-4},
     "pubmed": {"lr": 1e-2, "weight_decay": 5e-4, "l1_edges": 1e-6, "l1_weights": 1e-3},
 }
+
+_KIND: dict[str, dict[str, object]] = {"links": {"hidden": 128, "lr": 1e-2, "weight_decay": 0.0}}
 
 _MODEL: dict[str, dict[str, object]] = {
     "gat": {"hidden": 8, "l1_edges": 1e-3, "l1_weights": 1e-3},
@@ -40,13 +44,31 @@ _BOTH: dict[tuple[str, str], dict[str, object]] = {
     ("gin", "pubmed"): {"l1_edges": 1e-5, "l1_weights": 1e-5},
 }
 
+_SEARCHES: dict[str, dict[tuple[str, str], dict[str, object]]] = {
+    "adaglt": {
+        ("", ""): {
+            "epochs": 400, "pretrain": 0, "lr": 1e-2, "weight_decay": 5e-4, "edges_penalty": 5e-5,
+            "weights_penalty": 1e-3, "coefficient": 0.005, "linear": 20.0, "spread": 0.1,
+        },
+        ("gcn", "citeseer"): {"epochs": 600, "pretrain": 200, "edges_penalty": 9e-5, "coefficient": 0.01},
+        ("gat", ""): {"epochs": 600, "pretrain": 50, "lr": 1e-3, "coefficient": 0.5, "linear": 2.0},
+        ("gin", ""): {
+            "epochs": 500, "lr": 1e-3, "edges_penalty": 2e-6, "weights_penalty": 2e-3, "coefficient": 0.2,
+            "linear": 5.0, "spread": 1.0,
+        },
+        ("resgcn", ""): {"edges_penalty": 2e-3},
+        ("deepergcn", ""): {"edges_penalty": 2e-3},
+    },
+}  # fmt: skip
 
-def published(dataset: str, model: str) -> dict[str, object]:
-    """Values by field name for a data set and a model, Cora's and gcn's where none are published.
+
+def published(dataset: str, model: str, kind: str = "nodes") -> dict[str, object]:
+    """Values by field name for a data set, a model and a kind of task, Cora's and gcn's where none are published.
 
     Learning rates, decays and L1 weights are those of UGS (Chen et al., ICML 2021), and so are the widths, with two
     exceptions: gat has the 8 heads of width 8 of Veličković et al. (ICLR 2018), where UGS has 8 of 512, and the deep
-    networks the 128 that Li et al. (2020) use on ogbn-arxiv. Fields that the model does not have are left out.
+    networks the 128 that Li et al. (2020) use on ogbn-arxiv. For links, learning rate and decay are those of Kipf &
+    Welling (2016), and the width is our own. Fields that the model does not have are left out.
 
     >>> published("cora", "gat")["hidden"], published("pubmed", "gin")["l1_edges"]
     (8, 1e-05)
@@ -54,6 +76,17 @@ def published(dataset: str, model: str) -> dict[str, object]:
     False
     """
     dataset = dataset.lower()
-    known = _BASE | _DATA.get(dataset, {}) | _MODEL.get(model, {}) | _BOTH.get((model, dataset), {})
+    known = _BASE | _DATA.get(dataset, {}) | _KIND.get(kind, {}) | _MODEL.get(model, {})
+    known |= _BOTH.get((model, dataset), {})
     lacks = {name for names in SETTINGS.values() for name in names} - set(SETTINGS.get(model, SETTINGS["gcn"]))
     return {name: value for name, value in known.items() if name not in lacks}
+
+
+def searched(method: str, dataset: str, model: str) -> dict[str, object]:
+    """Values by field name that were published for the settings of one method alone.
+
+    >>> searched("adaglt", "citeseer", "gcn")["epochs"], searched("adaglt", "cora", "sage")["epochs"]
+    (600, 400)
+    """
+    table, dataset = _SEARCHES.get(method, {}), dataset.lower()
+    return table.get(("", ""), {}) | table.get((model, ""), {}) | table.get((model, dataset), {})

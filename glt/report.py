@@ -12,22 +12,36 @@ from common.runs.words import command_line as repeat
 from common.runs.words import plural
 from common.ticket import Ticket
 from glt.config import Find, preset
-from glt.data import Graph
+from glt.data import Graph, GraphSet
 from glt.edges import Edges
 from glt.models import EDGES
 from glt.summary import Level, Summary
+from glt.task_settings import Task, metric_of, units_of
+from glt.tasks import message_edges
 
-__all__ = ["command_line", "curve", "write_report"]
+__all__ = ["command_line", "curve", "definitions", "write_report"]
 
 _NAMES = {"ticket": "ticket", "random": "random ticket", "reinit": "re-initialised", "edges": "random edges"}
-_DEFINITIONS = (
-    "Densities are shares kept. A ticket wins if its mean accuracy is at least the dense mean minus one standard "
-    "deviation. Accuracies are on test nodes at the epoch of best validation accuracy, means over seeds with a 95 % t "
-    "interval; no test label takes part in any choice.",
+_MEASURED = (
+    "Densities are shares kept. A ticket wins if its mean {metric} is at least the dense mean minus one standard "
+    "deviation. The {metric} is that of test {units} at the epoch of best validation {metric}, a mean over seeds with "
+    "a 95 % t interval; no test label takes part in any choice."
+)
+_CONTROLS = (
     "Random tickets keep as many entries of every tensor at random places, from the same initial weights; "
     "re-initialised tickets keep the ticket's edges and weights with freshly drawn initial values; random edges are as "
-    "many at random places, with the ticket's weights.",
+    "many at random places, with the ticket's weights."
 )
+
+
+def definitions(task: Task) -> list[str]:
+    """What the words of a report mean, for a task."""
+    first = _MEASURED.format(metric=metric_of(task), units=units_of(task))
+    links = (
+        f"Held-out edges, {task.val_links:.0%} for validation and {task.test_links:.0%} for the test, pass no messages "
+        "and are not counted; AUC tells them from as many pairs of nodes that are no edge."
+    )
+    return [first, *([links] if task.kind == "links" else []), _CONTROLS]
 
 
 def write_report(config: Find, graph: Graph, store: Run, summary: Summary, ticket: Ticket, seconds: float) -> Path:
@@ -39,7 +53,7 @@ def write_report(config: Find, graph: Graph, store: Run, summary: Summary, ticke
         verdict=verdict,
         winning=final.winning,
         counts=[Count(group, int(c["kept"]), int(c["total"])) for group, c in final.counts.items()],
-        summary=[*_DEFINITIONS, f"{plural(config.seeds, 'seed')}, {seconds:.0f} seconds of work."],
+        summary=[*definitions(config.task), f"{plural(config.seeds, 'seed')}, {seconds:.0f} seconds of work."],
         columns=["round", "edges kept", "weights kept", *(_NAMES[n] for n in _series(final)), "wins"],
         rows=[_dense_row(summary, len(_series(final))), *(_row(level) for level in summary.rungs)],
         figures=[*_figures(config, summary), *_drawing(graph, config, ticket)],
@@ -76,8 +90,8 @@ def _row(level: Level) -> list[str]:
     ]
 
 
-def curve(summary: Summary) -> str:
-    """Test accuracy of ticket and controls, rung by rung, with 95 % intervals, as an `<svg>` element."""
+def curve(summary: Summary, metric: str = "accuracy") -> str:
+    """What is measured of ticket and controls, rung by rung, with 95 % intervals, as an `<svg>` element."""
     rungs = [
         Rung(
             level.counts["weights"]["density"],
@@ -86,17 +100,18 @@ def curve(summary: Summary) -> str:
         )
         for level in summary.rungs
     ]
-    return density_curve(rungs, dense=summary.dense, metric="test accuracy")
+    return density_curve(rungs, dense=summary.dense, metric=f"test {metric}")
 
 
 def _figures(config: Find, summary: Summary) -> list[Figure]:
+    metric = metric_of(config.task)
     layers = layer_densities({str(level.number): level.layers for level in summary.rungs})
     return [
         Figure(
-            "Accuracy against density",
-            f"Test accuracy round by round; each tick gives the share of edges and, below it, of weights kept. Bands "
+            f"{metric[0].upper()}{metric[1:]} against density",
+            f"Test {metric} round by round; each tick gives the share of edges and, below it, of weights kept. Bands "
             f"and bars are 95 % intervals over {config.seeds} seeds; the grey band is the dense network.",
-            curve(summary),
+            curve(summary, metric),
         ),
         Figure("What every tensor keeps", "Per cent of entries kept, by tensor and round, mean over seeds.", layers),
     ]
@@ -107,10 +122,11 @@ def _percent(share: float) -> str:
 
 
 def _drawing(graph: Graph, config: Find, ticket: Ticket) -> list[Figure]:
-    edges = Edges(graph.edge_index, graph.x.size(0), symmetric=None if config.symmetric else False)
+    edges = Edges(message_edges(graph, config.task), graph.x.size(0), symmetric=None if config.symmetric else False)
     if edges.edge_index.size(1) == 0:
         return []
     kept = ticket.masks[EDGES].numpy()
-    drawn = graph_drawing(edges.edge_index.numpy(), kept, labels=graph.y.numpy(), max_nodes=300)
+    labels = graph.y[graph.batch] if isinstance(graph, GraphSet) else graph.y
+    drawn = graph_drawing(edges.edge_index.numpy(), kept, labels=labels.numpy(), max_nodes=300)
     text = "Kept and pruned edges of the kept ticket; node colours are labels. A large graph shows a neighbourhood."
     return [Figure("The graph", text, drawn)]

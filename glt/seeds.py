@@ -1,26 +1,29 @@
-"""The seeds of a run, each climbing its ladder on its own: in this process or in several, and resumable.
+"""The seeds of a run, each climbing its ladders on its own: in this process or in several, and resumable.
 
 Every finished rung is a folder `rounds/seed-S/round-KK` with its ticket and, written last, `done.json`; where several
-methods share a dense network, rungs after it are in `rounds/seed-S/METHOD/round-KK`. The same call goes on after the
+searches share a dense network, rungs after it are in `rounds/seed-S/LABEL/round-KK`. The same call goes on after the
 last rung that has one.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from common.runs.manifest import peak_rss_mb
+from common.runs.errors import DivergedError
+from common.runs.manifest import forget_peak, peak_rss_mb
 from common.runs.session import same_data
 from common.runs.store import Run
 from common.runs.workers import in_processes
 from common.ticket import Ticket
+from glt.compare_config import RANDOM_EDGES
 from glt.config import Find
+from glt.task_settings import metric_of
 
-__all__ = ["climb_all", "climb_seed", "jobs_for", "key", "rungs"]
+__all__ = ["climb_all", "climb_searches", "climb_seed", "jobs_for", "key", "rungs"]
 
 
 def key(seed: int, rung: int, label: str = "") -> str:
@@ -47,9 +50,12 @@ def jobs_for(config: Find) -> int:
 
 
 def climb_seed(config: Find, seed: int, folder: Path, label: str = "", watch: Callable[[], Any] = lambda: None) -> int:
-    """Climb one seed's ladder from its first unfinished rung, calling `watch` after each; returns how many."""
+    """Climb one seed's ladder from its first unfinished rung, calling `watch` after each; returns how many.
+
+    A comparison's runs on random edges are controls themselves and have none of their own.
+    """
+    from glt._runs import identity
     from glt.data import load
-    from glt.find import identity
     from glt.ladder import climb
 
     run = Run(folder)
@@ -63,7 +69,8 @@ def climb_seed(config: Find, seed: int, folder: Path, label: str = "", watch: Ca
     before = max((k for k in done if k < first), default=None)
     dense = Ticket.load(run.round(key(seed, 0))) if first else None
     start = Ticket.load(run.round(key(seed, before, label))) if before is not None else None
-    for rung in climb(graph, config, seed, dense=dense, start=start, rung=first):
+    own = not label.endswith(RANDOM_EDGES)
+    for rung in climb(graph, config, seed, dense=dense, start=start, rung=first, controls=own):
         name = key(seed, rung.number, label)
         recipe = {**rung.ticket.recipe, "find": identity(config), "seed": seed}
         replace(rung.ticket, recipe=recipe).save(run.round(name))
@@ -72,6 +79,8 @@ def climb_seed(config: Find, seed: int, folder: Path, label: str = "", watch: Ca
         cost = {"cpu_seconds": rung.seconds, "peak_rss_mb": peak_rss_mb()}
         run.event("memory", seed=seed, peak_rss_mb=peak_rss_mb())
         about = {"found": rung.ticket.recipe["found"]} if "found" in rung.ticket.recipe else {}
+        about |= {"label": label} if label and rung.number else {}
+        about |= {"metric": metric_of(config.task)}
         run.finish(name, {"seed": seed, "round": rung.number, **result, "densities": layers, **cost, **about})
         watch()
     return len(wanted) - len(done)
@@ -88,3 +97,43 @@ def climb_all(config: Find, folder: Path, watch: Callable[[], Any]) -> None:
     here = ("", watch) if jobs == 1 else ()  # a watch of this process cannot go to another
     seeds = range(config.first_seed, config.first_seed + config.seeds)
     in_processes(climb_seed, {f"seed {seed}": (config, seed, folder, *here) for seed in seeds}, jobs, watch)
+
+
+def climb_searches(searches: Mapping[str, Find], folder: Path, watch: Callable[[], Any]) -> None:
+    """Climb the ladders of several searches from dense networks that they share: first these, then the rest.
+
+    Args:
+        searches: label to settings, alike but for the search; `jobs` of the first says how many run at once.
+        folder: of the run.
+        watch: is called now and then, and at the end.
+
+    Raises:
+        WorkerDied: a process was killed; finished rungs stay.
+        Exception: whatever a search raised; finished rungs stay.
+    """
+    run, first = Run(folder), next(iter(searches.values()))
+    seeds = range(first.first_seed, first.first_seed + first.seeds)
+    shared = replace(first, method="random", edges="chosen", rungs=[])  # any method on edges that all layers share
+    stages = (
+        {f"seed {seed}": (shared, seed, folder, "") for seed in seeds if run.done(key(seed, 0)) is None},
+        {
+            f"{label}, seed {seed}": (config, seed, folder, label)
+            for seed in seeds
+            for label, config in searches.items()
+            if any(run.done(key(seed, rung, label)) is None for rung in rungs(config))
+        },
+    )
+    for pieces in stages:
+        jobs = min(len(pieces), first.jobs or os.cpu_count() or 1)
+        here = (watch,) if jobs <= 1 else ()
+        in_processes(_piece, {name: (*words, *here) for name, words in pieces.items()}, jobs, watch)
+
+
+def _piece(config: Find, seed: int, folder: Path, label: str, watch: Callable[[], Any] = lambda: None) -> None:
+    """One search of one seed, with a peak of memory of its own, and its name in what goes wrong."""
+    Run(folder).event("memory", seed=seed, peak_rss_mb=peak_rss_mb())
+    forget_peak()
+    try:
+        climb_seed(config, seed, folder, label, watch)
+    except DivergedError as error:
+        raise DivergedError(f"{label or 'the dense network'}, seed {seed}: {error}") from error

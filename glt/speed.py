@@ -3,41 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from common.masks import Masks
+from common.masks import Masks, prunable
 from common.runs.errors import UsageError
 from common.runs.manifest import cpu_model, peak_rss_mb
 from common.runs.progress import Console
 from common.runs.race import race
 from common.scoped import threads
-from glt.config import Speed
-from glt.convs import GCNConv
+from glt._pyg import pyg_network
+from glt.config import Network, Speed
 from glt.data import Graph, load
 from glt.edges import Edges
+from glt.evaluate import recipe_config
 from glt.features import Features
 from glt.infer import Inference
-from glt.models import EDGES, GCN, WEIGHTS, GraphModel
+from glt.models import EDGES, NETWORKS, WEIGHTS, GraphModel, network
 from glt.predict import open_ticket
+from glt.presets import SETTINGS, published
+from glt.trial import build
 
 __all__ = ["pyg_network", "run"]
+
+_WIDTH = 256  # of hidden layers that are not given
 
 
 def run(config: Speed, console: Console) -> dict[str, Any]:
     """Time all engines and compare.
 
-    `pyg`: torch-geometric's `GCNConv`, all edges and weights, normalised once. `masked`: the suite's own forward of the
+    `pyg`: torch-geometric's layers in the same network, all edges and weights. `masked`: the suite's own forward of the
     pruned model, with its weights as zeros. `dense-csr`: `Inference` with all edges and weights. `ticket`: `Inference`
     of the ticket.
 
     Returns:
         `engines` (name to `seconds`, `seconds_min`, `seconds_max`), `speedup_dense_csr`, `speedup_pyg` (null without
         it), `speedup_masked`, `max_abs_diff` (ticket against masked), `max_abs_diff_dense` (dense-csr against pyg),
-        `backends`, and what was measured: `threads`, `edges_density`, `weights_density`, `dataset`, `nodes`, `edges`,
-        `widths`, `peak_rss_mb`, `torch`, `hardware`.
+        `backends`, and what was measured: `model`, `threads`, `edges_density`, `weights_density`, `dataset`, `nodes`,
+        `edges`, `widths`, `peak_rss_mb`, `torch`, `hardware`.
 
     Raises:
         UsageError: a setting is out of its range.
@@ -48,8 +55,6 @@ def run(config: Speed, console: Console) -> dict[str, Any]:
     with threads(config.threads), torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(config.seed)
         graph, dense, model, masks = _networks(config)
-        if not isinstance(model.net, GCN):
-            raise UsageError(f"found a ticket of a {type(model.net).__name__}; glt speed times GCN only, so far")
         edges, weights = model.edges.count(masks[EDGES]), masks.only(WEIGHTS)
         kept = edges["kept"] / max(1, edges["total"])
         console.line(f"{graph.name}: {kept:.1%} of {edges['total']:,} edges and {weights.density:.1%} of weights kept")
@@ -57,6 +62,7 @@ def run(config: Speed, console: Console) -> dict[str, Any]:
     _show(found, console)
     return {
         **found,
+        "model": next(name for name, kind in NETWORKS.items() if type(model.net) is kind),
         "threads": config.threads,
         "edges_density": kept,
         "weights_density": weights.density,
@@ -94,46 +100,17 @@ def _timed(graph: Graph, dense: GraphModel, model: GraphModel, masks: Masks, con
     }
 
 
-def pyg_network(model: GraphModel) -> nn.Module:
-    """The same network of torch-geometric's layers, called with (N, F) features and (2, E) edges.
-
-    Args:
-        model: a GCN whose degrees count incoming edges, as torch-geometric's do.
-    """
-    from torch_geometric import nn as pyg
-
-    class Stack(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.convs = nn.ModuleList()
-            for ours in _convs(model):
-                theirs = pyg.GCNConv(
-                    ours.lin.in_features, ours.lin.out_features, cached=True, bias=ours.bias is not None
-                )
-                theirs.load_state_dict(ours.state_dict())
-                self.convs.append(theirs)
-
-        def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
-            for number, conv in enumerate(self.convs):
-                x = conv(x if number == 0 else x.relu_(), edge_index)
-            return x
-
-    return Stack().eval()
-
-
-def _convs(model: nn.Module) -> list[GCNConv]:
-    return [module for module in model.modules() if isinstance(module, GCNConv)]
-
-
 def _check(config: Speed) -> None:
     for name, value in (
         ("threads", config.threads),
         ("repeats", config.repeats),
-        ("network.hidden", config.network.hidden or 0),
+        ("network.hidden", config.network.hidden),
         ("network.depth", config.network.depth),
     ):
-        if value < 1:
+        if value is not None and value < 1:
             raise UsageError(f"--{name} must be at least 1; found {value}")
+    if config.model not in NETWORKS:
+        raise UsageError(f"--model must be one of {', '.join(NETWORKS)}; found {config.model}")
     for name, share in (("edges-density", config.edges_density), ("weights-density", config.weights_density)):
         if not 0 < share <= 1:
             raise UsageError(f"--{name} is the share to keep and must lie in (0, 1]; found {share:g}")
@@ -143,23 +120,27 @@ def _networks(config: Speed) -> tuple[Graph, GraphModel, GraphModel, Masks]:
     """The graph, a dense network, the pruned one with zeros in place, and the masks."""
     if config.ticket is not None:
         ticket, graph, model = open_ticket(config.ticket, config.dataset, config.data_root)
-        convs = _convs(model)
-        return graph, _network(graph, convs[0].lin.out_features, len(convs)), model, ticket.masks
+        recipe = recipe_config(ticket, Path(config.ticket))
+        return graph, build(graph, recipe, int(ticket.recipe.get("seed", 0))).eval(), model, ticket.masks
     graph = load(config.dataset or "photo-grid", config.data_root)
-    dense, model = (_network(graph, config.network.hidden or 0, config.network.depth) for _ in range(2))
+    dense, model = (_network(graph, config.model, config.network) for _ in range(2))
     pairs = torch.rand(model.edges.count()["total"]) < config.edges_density
     masks = Masks({EDGES: pairs[model.edges.pair] if model.edges.symmetric else pairs})
-    for name, weight in model.net.named_parameters(prefix="net"):
-        masks[name] = torch.rand_like(weight) < config.weights_density
-        weight.mul_(masks[name]).div_(config.weights_density**0.5)  # so that logits keep their size
+    for name, weight in prunable(model.net).items():
+        masks[f"net.{name}"] = torch.rand_like(weight) < config.weights_density
+        weight.mul_(masks[f"net.{name}"]).div_(config.weights_density**0.5)  # so that logits keep their size
     model.edges.weight.mul_(masks[EDGES])
     return graph, dense, model, masks
 
 
-def _network(graph: Graph, hidden: int, depth: int) -> GraphModel:
+def _network(graph: Graph, model: str, settings: Network) -> GraphModel:
     """A network without bias, in eval mode, whose logits are of about the features' size."""
-    net = GCN(graph.x.size(1), hidden, graph.classes, depth=depth)
-    for weight in net.parameters():
+    known: dict[str, Any] = {**published(graph.name, model), "hidden": _WIDTH}
+    if model == "gat":
+        known["hidden"] = max(1, _WIDTH // (settings.heads or known["heads"]))
+    missing = {name: known[name] for name in SETTINGS[model] if getattr(settings, name) is None}
+    net = network(model, graph.x.size(1), graph.classes, replace(settings, **missing))
+    for weight in prunable(net).values():
         torch.nn.init.kaiming_normal_(weight)
     return GraphModel(net, Edges(graph.edge_index, graph.x.size(0))).eval()
 

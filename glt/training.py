@@ -11,7 +11,7 @@ from torch import nn
 from common.runs.errors import DivergedError
 from common.scoped import seeded
 from glt.config import Training
-from glt.tasks import NodeClassification, Teacher
+from glt.tasks import Task, Teacher
 
 __all__ = ["adam", "trainer"]
 
@@ -25,7 +25,7 @@ def adam(groups: list[dict[str, object]], training: Training) -> torch.optim.Ada
 
 
 def trainer(
-    task: NodeClassification,
+    task: Task,
     training: Training,
     seed: int,
     *,

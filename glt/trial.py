@@ -19,7 +19,7 @@ from glt.edges import Edges
 from glt.layer_edges import LayerEdges
 from glt.methods import METHODS
 from glt.models import EDGES, WEIGHTS, GraphModel, network
-from glt.tasks import NodeClassification, Teacher
+from glt.tasks import Task, Teacher, make, message_edges, width
 from glt.training import trainer
 
 __all__ = [
@@ -32,14 +32,16 @@ _FRESH = 1_000_003  # offset of the seeds that draw fresh weights
 def build(graph: Graph, config: Find, seed: int) -> GraphModel:
     """The dense network on the graph, its weights drawn from the seed.
 
-    A graph with one-way edges is pruned edge by edge, whatever `config.symmetric` says.
+    A graph with one-way edges is pruned edge by edge, whatever `config.symmetric` says. For link prediction the graph
+    lacks the edges that are held out.
     """
     nodes, symmetric = graph.x.size(0), None if config.symmetric else False
+    edge_index = message_edges(graph, config.task)
     layered = METHODS[config.method].layered
     edges = (
-        LayerEdges(graph.edge_index, nodes, config.network.depth, symmetric=symmetric)
+        LayerEdges(edge_index, nodes, config.network.depth, symmetric=symmetric)
         if layered
-        else Edges(graph.edge_index, nodes, symmetric=symmetric)
+        else Edges(edge_index, nodes, symmetric=symmetric)
     )
     with seeded(seed):
         net = _draw(graph, config)
@@ -63,24 +65,23 @@ def edge_groups(edges: Edges) -> dict[str, Tensor]:
     return {EDGES: edges.pair} if edges.symmetric else {}
 
 
-def trained_by(
-    task: NodeClassification, graph: Graph, config: Find, seed: int, teacher: Teacher | None = None
-) -> Train:
+def trained_by(task: Task, graph: Graph, config: Find, seed: int, teacher: Teacher | None = None) -> Train:
     """The `Train` of this experiment; with `exact_rng` it first draws and drops weights, as the published code."""
     redraw = (lambda: _draw(graph, config)) if config.ugs.exact_rng else None
     return trainer(task, config.training, seed, teacher=teacher, draw_first=redraw)
 
 
 def _draw(graph: Graph, config: Find) -> nn.Module:
-    return network(config.model, graph.x.size(1), graph.classes, config.network, exact_rng=config.ugs.exact_rng)
+    outputs = width(graph, config.task)
+    return network(config.model, graph.x.size(1), outputs, config.network, exact_rng=config.ugs.exact_rng)
 
 
-def task_of(graph: Graph, config: Find, device: str = "cpu") -> NodeClassification:
-    """What the network learns."""
-    return NodeClassification(graph, device, whole=config.ugs.exact_rng, inductive=config.task.inductive)
+def task_of(graph: Graph, config: Find, device: str = "cpu") -> Task:
+    """What the network learns, as `config.task` says."""
+    return make(graph, config.task, device, whole=config.ugs.exact_rng)
 
 
-def teacher(graph: Graph, config: Find, task: NodeClassification, dense: Ticket) -> Teacher | None:
+def teacher(graph: Graph, config: Find, task: Task, dense: Ticket) -> Teacher | None:
     """The outputs of the trained dense network, if tickets are distilled from them.
 
     Args:
@@ -89,7 +90,7 @@ def teacher(graph: Graph, config: Find, task: NodeClassification, dense: Ticket)
     if not config.training.distil:
         return None
     seed = dense.seeds[0] if dense.seeds else 0
-    model = build(graph, config, seed).to(task.y.device)
+    model = build(graph, config, seed).to(task.device)
     model.load_state_dict(_fitting(model, dense.trained or {}))
     return Teacher(task.outputs(model), config.training.distil)
 
@@ -105,7 +106,7 @@ def retrain(
     graph: Graph,
     config: Find,
     seed: int,
-    task: NodeClassification,
+    task: Task,
     device: str = "cpu",
     teacher: Teacher | None = None,
 ) -> dict[str, float]:

@@ -206,6 +206,9 @@ def _metric_axis(axes: Axes, name: str, scale: _Scale) -> None:
         axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 2000 * low else (1.0,)))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.yaxis.set_minor_locator(NullLocator())
+    elif scale.times == 100:  # no interval of a share goes on below none or above all
+        low, high = axes.get_ylim()
+        axes.set_ylim(max(low, -2), min(high, 102))
 
 
 def _width(rungs: list[Rung], labelled: bool) -> float:

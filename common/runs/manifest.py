@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import platform
@@ -18,7 +19,7 @@ from typing import Any
 
 from common.runs.files import canonical, plain
 
-__all__ = ["cpu_model", "cpu_seconds", "manifest", "peak_rss_mb"]
+__all__ = ["cpu_model", "cpu_seconds", "forget_peak", "manifest", "peak_rss_mb"]
 
 _LIBRARIES = (
     "lottery-tickets",
@@ -86,6 +87,15 @@ def peak_rss_mb() -> float:
         return float("nan")
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+
+
+def forget_peak() -> None:
+    """Let `peak_rss_mb` count from now on, so that a piece of work shows its own peak; only Linux can.
+
+    >>> forget_peak()
+    """
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
 
 
 def cpu_seconds() -> float:

@@ -11,7 +11,7 @@ from typing import Any
 
 from common.runs.files import plain
 
-__all__ = ["Count", "Figure", "Report", "render"]
+__all__ = ["Count", "Figure", "Report", "Table", "render"]
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,23 @@ class Count:
 
 
 @dataclass(frozen=True)
+class Table:
+    """A further table: its title, a sentence on how to read it (or nothing), its head and its rows.
+
+    Raises:
+        ValueError: a row is longer or shorter than the head.
+    """
+
+    title: str
+    text: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+
+    def __post_init__(self) -> None:
+        _check_rows(self.columns, self.rows)
+
+
+@dataclass(frozen=True)
 class Report:
     """What a report says.
 
@@ -64,6 +81,7 @@ class Report:
         summary: sentences that put the verdict in context.
         columns: head of the table of results.
         rows: its rows, as long as the head; `str()` of each cell is shown.
+        tables: more of them, below the figures.
         figures: in the order shown.
         command: the command line that repeats the run.
         settings: the configuration; nested keys are shown with dots.
@@ -81,6 +99,7 @@ class Report:
     summary: Sequence[str] = ()
     columns: Sequence[str] = ()
     rows: Sequence[Sequence[Any]] = ()
+    tables: Sequence[Table] = ()
     figures: Sequence[Figure] = ()
     command: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -88,9 +107,7 @@ class Report:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for number, row in enumerate(self.rows, start=1):
-            if len(row) != len(self.columns):
-                raise ValueError(f"row {number} has {len(row)} cells, the head {len(self.columns)}; give one a column")
+        _check_rows(self.columns, self.rows)
 
     @property
     def headline(self) -> str:
@@ -102,6 +119,12 @@ class Report:
         if self.winning is None:
             return self.verdict
         return f"{'A' if self.winning else 'Not a'} winning ticket: {self.verdict}"
+
+
+def _check_rows(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    for number, row in enumerate(rows, start=1):
+        if len(row) != len(columns):
+            raise ValueError(f"row {number} has {len(row)} cells, the head {len(columns)}; give one a column")
 
 
 def render(report: Report) -> str:

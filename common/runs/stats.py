@@ -1,13 +1,13 @@
-"""Means over seeds with their 95 % confidence intervals, and what counts as a winning ticket."""
+"""Means over seeds with their 95 % confidence intervals, what counts as a winning ticket, and paired differences."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Estimate", "estimate", "is_winning"]
+__all__ = ["Estimate", "Paired", "estimate", "is_winning", "paired"]
 
 
 @dataclass(frozen=True)
@@ -124,6 +124,56 @@ def is_winning(ticket: Estimate, dense: Estimate, *, higher_is_better: bool = Tr
     if higher_is_better:
         return ticket.mean >= dense.mean - margin
     return ticket.mean <= dense.mean + margin
+
+
+@dataclass(frozen=True)
+class Paired:
+    """How two metrics differ over the same seeds.
+
+    Args:
+        difference: the first minus the second, seed by seed.
+        p: of a two-sided paired t-test that the true mean difference is zero; None where the differences have no
+            spread to judge by: of one seed, of seeds that all differ alike, or of one that diverged.
+    """
+
+    difference: Estimate
+    p: float | None
+
+    def numbers(self) -> dict[str, Any]:
+        """Mean, interval, count and p, as the results of commands have them."""
+        return {**self.difference.numbers(), "p": self.p}
+
+
+def paired(a: Sequence[float], b: Sequence[float]) -> Paired:
+    r"""The mean of $a_i - b_i$ with its 95 % t interval, and the p of a paired t-test.
+
+    .. math:: t = \bar d \, / \, (s_d / \sqrt n), \qquad d_i = a_i - b_i
+
+    Args:
+        a, b: one number a seed, in the same order of seeds.
+
+    Raises:
+        ValueError: there are none, or not as many of one as of the other.
+
+    References:
+        Student, The probable error of a mean, Biometrika 1908.
+
+    >>> found = paired([0.82, 0.80, 0.81, 0.83], [0.80, 0.79, 0.80, 0.80])
+    >>> round(found.difference.mean, 4), round(found.p, 3)
+    (0.0175, 0.035)
+    >>> paired([0.82], [0.80]).p is None and paired([0.5, 0.6], [0.4, 0.5]).p is None
+    True
+    """
+    if len(a) != len(b):
+        raise ValueError(f"found {len(a)} and {len(b)} values; expected pairs, one of each a seed")
+    difference = estimate(x - y for x, y in zip(a, b, strict=True))
+    values = difference.values
+    alike = max(values) - min(values) <= 1e-12 * max(map(abs, (*a, *b)))  # apart by rounding only
+    if difference.n == 1 or alike or not all(map(math.isfinite, values)):
+        return Paired(difference, None)
+    from scipy.stats import ttest_rel
+
+    return Paired(difference, float(ttest_rel(a, b).pvalue))
 
 
 def _quantile(n: int) -> float:

@@ -8,9 +8,9 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from common.runs.stats import Estimate
+from common.runs.stats import Estimate, Paired
 
-__all__ = ["command_line", "number", "percent_label", "plural", "share", "short_name", "spread", "verdict"]
+__all__ = ["command_line", "number", "percent_label", "plural", "points", "share", "short_name", "spread", "verdict"]
 
 _NOT_REPEATED = ("fresh", "json", "quiet")
 
@@ -117,6 +117,22 @@ def spread(found: Estimate) -> str:
     places = len(mean.partition(".")[2])
     half = _digits(found.ci95, 2) if "e" in mean else f"{found.ci95:,.{places}f}"
     return f"{mean}\xa0±\xa0{half}"  # in one line
+
+
+def points(found: Paired) -> str:
+    """A difference of shares in percentage points, its interval and its p, in one line.
+
+    >>> shown = points(Paired(Estimate(0.0175, 0.0152, 4), 0.0348)), points(Paired(Estimate(-0.02, None, 1), None))
+    >>> [one.replace("\\xa0", " ") for one in shown]
+    ['+1.8 ± 1.5, p 0.035', '-2.0']
+    """
+    mean, half = 100 * found.difference.mean, found.difference.ci95
+    if not math.isfinite(mean):
+        return "diverged"
+    text = f"{mean:+.1f}" if half is None else f"{mean:+.1f}\xa0±\xa0{100 * half:.1f}"
+    if found.p is None:
+        return text
+    return text + (", p\xa0<\xa00.001" if found.p < 0.001 else f", p\xa0{found.p:.2g}")
 
 
 def _digits(value: float, count: int) -> str:

@@ -21,19 +21,31 @@ class Method:
         iterative: its rounds follow from each other, so that all of them must be searched.
         layered: it chooses edges for every layer, so that the model has a `LayerEdges`.
         distil: weight of distillation from the dense network, as published, in the training of its tickets.
+        dense: its search looks at the trained dense network, whose training then counts as a cost of the search.
+        tasks: kinds of task that it can do; what needs labels or logits of single nodes can do `("nodes",)` alone.
     """
 
     where: str
     iterative: bool = False
     layered: bool = False
     distil: float = 0.0
+    dense: bool = False
+    tasks: tuple[str, ...] = ("nodes", "links", "graphs")
 
 
 METHODS = {
+    "default": Method("default:default", dense=True),
     "ugs": Method("ugs:ugs", iterative=True),
     "random": Method("baselines:random"),
-    "degree": Method("baselines:degree"),
-    "dspar": Method("baselines:dspar"),
+    "degree": Method("baselines:degree", dense=True),
+    "dspar": Method("baselines:dspar", dense=True),
     "magnitude": Method("magnitude:magnitude", iterative=True),
     "teddy": Method("teddy:teddy", distil=10.0),
+    "earlybird": Method("earlybird:earlybird"),
+    "dual": Method("dual:dual"),
+    "fastglt": Method("fastglt:fastglt"),
+    "igrp": Method("igrp:igrp"),
+    "adaglt": Method("adaglt:adaglt", layered=True),
+    "wasserstein": Method("wasserstein:wasserstein", iterative=True, tasks=("nodes",)),
+    "inductive": Method("inductive:inductive", iterative=True),
 }

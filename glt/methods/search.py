@@ -19,7 +19,7 @@ from common.ticket import Ticket
 from glt.config import Find
 from glt.methods import METHODS
 from glt.models import EDGES, WEIGHTS, GraphModel
-from glt.tasks import NodeClassification, Teacher
+from glt.tasks import Task, Teacher
 from glt.training import trainer
 
 __all__ = ["Choice", "Search", "choose", "function"]
@@ -58,7 +58,7 @@ class Search:
     """
 
     config: Find
-    task: NodeClassification
+    task: Task
     build: Callable[[], GraphModel]
     densities: Sequence[Mapping[str, float]]
     dense: Ticket

@@ -30,7 +30,7 @@ from glt.config import Training
 from glt.method_settings import UGS
 from glt.methods.search import Choice, Search
 from glt.models import EDGES, WEIGHTS, GraphModel
-from glt.tasks import NodeClassification
+from glt.tasks import Task
 from glt.training import adam
 
 __all__ = ["REFERENCE", "Trained", "train_masks", "ugs"]
@@ -47,9 +47,7 @@ class Trained:
     history: list[dict[str, float]] = field(default_factory=list)
 
 
-def train_masks(
-    model: GraphModel, masks: Masks, task: NodeClassification, training: Training, ugs: UGS, seed: int
-) -> Trained:
+def train_masks(model: GraphModel, masks: Masks, task: Task, training: Training, ugs: UGS, seed: int) -> Trained:
     """Train masks and weights together, from the model's weights, and score by the masks' sizes.
 
     Args:
@@ -137,7 +135,7 @@ def _optimizer(
 
 def _step(
     model: nn.Module,
-    task: NodeClassification,
+    task: Task,
     optimizer: torch.optim.Optimizer,
     values: Mapping[str, Tensor],
     l1: Mapping[str, float],

@@ -44,11 +44,12 @@ EVERY: dict[str, Scorer] = {
     "gradient": scores.gradient,
     "snip": scores.snip,
     "taylor": scores.taylor,
+    "expansion": scores.expansion(3),
     "grasp": scores.grasp,
     "fisher": scores.fisher,
     "synflow": scores.synflow((INPUTS[0],)),
 }
-BY_LOSS = ["gradient", "snip", "taylor", "grasp", "fisher"]
+BY_LOSS = ["gradient", "snip", "taylor", "expansion", "grasp", "fisher"]
 
 
 @pytest.mark.parametrize("name", EVERY)

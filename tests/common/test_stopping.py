@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from common.masks import Masks
-from common.stopping import EarlyBird, KLStop
+from common.stopping import EarlyBird, JointEarlyBird, KLStop
 
 
 def row(text: str) -> Masks:
@@ -40,6 +40,35 @@ def test_early_bird_checks_its_arguments_and_masks() -> None:
     bird.update(row("10"))
     with pytest.raises(ValueError, match="differ in shape"):
         bird.update(row("100"))
+
+
+def test_joint_early_bird_means_the_distances_over_their_first_non_zero_ones() -> None:
+    bird = JointEarlyBird(window=2, threshold=0.3)
+    graph = ["11110000", "11110000", "00001111", "00011110", "00111100", "00111100"]  # 0, 8, 2, 2, 0 of 8
+    network = ["1100", "1010", "1010", "1010", "1100", "1100"]  # 2, 0, 0, 2, 0 of 4
+    seen = []
+    for g, n in zip(graph, network, strict=True):
+        stop = bird.update({"graph": row(g), "network": row(n)})
+        seen.append((stop, bird.distances["graph"], bird.distances["network"], bird.distance))
+    assert seen[0] == (False, math.inf, math.inf, math.inf)
+    assert seen[1:] == [
+        (False, 0.0, 1.0, 0.5),  # the graph has not moved yet
+        (False, 1.0, 0.0, 0.5),  # from now on 8 of 8 is its one
+        (True, 0.25, 0.0, 0.125),
+        (False, 0.25, 1.0, 0.625),
+        (True, 0.0, 0.0, 0.0),
+    ]
+
+
+def test_joint_early_bird_waits_for_both_and_checks_its_branches() -> None:
+    bird = JointEarlyBird(window=3)
+    assert [bird.update({"graph": row("10")}) for _ in range(3)] == [False, False, True]
+    with pytest.raises(ValueError, match=r"found the branches \['network'\]; expected the same ones"):
+        bird.update({"network": row("10")})
+    with pytest.raises(ValueError, match="at least one"):
+        JointEarlyBird().update({})
+    with pytest.raises(ValueError, match="window is 1"):
+        JointEarlyBird(window=1)
 
 
 def test_kl_is_the_sum_over_classes_averaged_over_rows() -> None:

@@ -56,6 +56,7 @@ SCORERS: dict[str, Callable[[nn.Module], Scorer]] = {
     "gradient": lambda _: scores.gradient,
     "snip": lambda _: scores.snip,
     "taylor": lambda _: scores.taylor,
+    "expansion": lambda _: scores.expansion(3),
     "grasp": lambda _: scores.grasp,
     "fisher": lambda _: scores.fisher,
     "synflow": lambda _: scores.synflow((inputs(),)),

@@ -1,13 +1,19 @@
 """Small graphs and settings that the tests of `glt` share."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from common.masks import Masks, prunable
+from common.ticket import Ticket
 from glt.config import UGS, Find, Network, Training, preset
 from glt.data import Graph
+from glt.methods.search import Search
+from glt.models import EDGES
+from glt.trial import build, densities, task_of
 
 
 def two_blocks(nodes: int = 60, seed: int = 0) -> Graph:
@@ -39,6 +45,21 @@ def _config() -> Find:
         training=Training(epochs=6), ugs=UGS(epochs=5),
     )  # fmt: skip
     return preset(config)
+
+
+@pytest.fixture(name="search")
+def _search(graph: Graph) -> Callable[..., Search]:
+    """What a method is given, for its own settings; the dense network is not trained."""
+
+    def search(config: Find, edges: list[torch.Tensor] | None = None) -> Search:
+        model = build(graph, config, 0)
+        whole = Masks.dense({EDGES: model.edges.weight, **prunable(model)})
+        return Search(
+            config, task_of(graph, config), lambda: build(graph, config, 0), densities(config)[1:],
+            Ticket(whole, model.state_dict()), whole, 0, edges=edges,
+        )  # fmt: skip
+
+    return search
 
 
 @pytest.fixture(name="npz")

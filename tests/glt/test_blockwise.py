@@ -19,7 +19,7 @@ from glt.edges import Edges
 from glt.generators import rmat, sbm
 from glt.infer import Inference
 from glt.mapped import open_graph, write_graph
-from glt.models import GCN, GraphModel
+from glt.models import GAT, GCN, GIN, SAGE, SGC, GraphModel, ResGCN
 
 BACKENDS = ("auto", "scipy", "torch", "numba")
 
@@ -90,6 +90,16 @@ def test_equals_inference_in_memory(depth: int, backend: str, tmp_path: Path) ->
             assert infer.units[-1] == 7
             if backend != "auto":
                 assert all(choice.startswith(backend) for choice in infer.choices)
+
+
+@pytest.mark.parametrize("classes", [7, 30])
+def test_hops_without_anything_between(classes: int, tmp_path: Path) -> None:
+    graph = one_way(sbm(500, features=24, classes=classes))
+    for depth in (1, 3):
+        model = GraphModel(SGC(24, classes, depth=depth, bias=True), Edges(graph.edge_index, 500)).eval()
+        for memory in (None, 150_000):
+            infer = check(graph, model, random_masks(model), tmp_path, memory)
+            assert len(infer.sources) in (depth, depth + 1)
 
 
 LADDER = [(None, ["whole", "held", "held"]), (2_000_000, ["whole", "whole", "whole"]),
@@ -207,7 +217,10 @@ def test_clear_errors(tmp_path: Path) -> None:
         BlockInference(net, disk, {"edges.weight": torch.ones(3)})
     with pytest.raises(ValueError, match=r"for 'net.x'; expected no such parameter"):
         BlockInference(net, disk, {"net.x": torch.ones(1)})
-    with pytest.raises(TypeError, match=r"found the network Linear; expected a GCN"):
+    with pytest.raises(TypeError, match=r"found the network Linear; expected one that inference is made for"):
         BlockInference(nn.Linear(8, 4), disk)
+    for net in (SAGE(8, 4, 4), GCN(8, 4, 4, norm="layer"), GAT(8, 4, 4), ResGCN(8, 4, 4), GIN(8, 4, 4)):
+        with pytest.raises(TypeError, match=rf"found the network {type(net).__name__}; expected a GCN or an SGC"):
+            BlockInference(net, disk)
     with pytest.raises(UsageError, match=r"found the backend 'cuda'"):
         BlockInference(net, disk, backend="cuda")

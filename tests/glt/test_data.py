@@ -74,6 +74,11 @@ def test_pyg_data_of_ones_own(graph: Graph) -> None:
         from_pyg(data, "mine")
     data.train_mask, data.val_mask, data.test_mask = graph.train, graph.val, graph.test
     assert from_pyg(data, "mine").classes == 2
+    many = Data(x=torch.ones(120, 1), edge_index=torch.tensor([[0], [1]]), y=torch.arange(120) % 2)
+    drawn = from_pyg(many, "many", split_seed=0)
+    assert [int(split.sum()) for split in (drawn.train, drawn.val, drawn.test)] == [40, 60, 20]
+    with pytest.raises(ValueError, match=r"mine: found a class \(0\) of 30; expected at least 50 of each"):
+        from_pyg(data, "mine", split_seed=0)
 
 
 def test_bad_graphs_are_refused(graph: Graph) -> None:

@@ -30,7 +30,7 @@ def _found(npz: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> dict
 
 
 def test_find_returns_what_it_promises(found: dict) -> None:
-    keys = "ticket dataset method model edges weights accuracy winning seconds peak_rss_mb report"
+    keys = "ticket dataset method model metric edges weights accuracy winning seconds peak_rss_mb report"
     assert " ".join(found) == keys
     assert (found["dataset"], found["method"], found["model"]) == ("blocks", "ugs", "gcn")
     assert found["weights"] == {"total": 64, "kept": 41, "density": 41 / 64}

@@ -11,11 +11,12 @@ import torch
 
 from common.runs.progress import Console
 from glt.cli import main
-from glt.config import Find
+from glt.config import Find, Network, preset
 from glt.data import load
 from glt.edges import Edges
 from glt.find import run as find
-from glt.models import GCN, GraphModel
+from glt.method_settings import AdaGLT
+from glt.models import GCN, NETWORKS, GraphModel
 from glt.speed import pyg_network
 
 QUICK = ["--repeats", "1", "--network.hidden", "16", "--json"]
@@ -47,6 +48,21 @@ def test_all_engines_are_timed_and_agree(dataset: str, capsys: pytest.CaptureFix
     assert found["widths"][1:3] == [16, 16]
 
 
+@pytest.mark.parametrize("model", NETWORKS)
+def test_every_network_is_timed(model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--dataset", "sbm-100", "--model", model, "--repeats", "1", "--json"]
+    words += [] if model == "sgc" else ["--network.hidden", "16"]
+    assert main(["speed", *words]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["model"] == model
+    assert found["engines"].keys() == {"pyg", "masked", "dense-csr", "ticket"}
+    assert found["max_abs_diff"] < 1e-4
+    assert found["max_abs_diff_dense"] < 1e-4
+    assert found["widths"][0] == 128
+    assert found["widths"][-1] == 25
+    assert model == "sgc" or found["widths"][1] == (16 * 8 if model == "gat" else 16)
+
+
 def test_settings_are_obeyed(capsys: pytest.CaptureFixture[str]) -> None:
     words = ("--dataset", "digits", "--pyg", "false", "--backend", "torch", "--network.depth", "2", "--threads", "2")
     found = speed(capsys, *words)
@@ -56,9 +72,23 @@ def test_settings_are_obeyed(capsys: pytest.CaptureFixture[str]) -> None:
     assert (len(found["widths"]), found["threads"]) == (3, 2)
 
 
-def test_a_tickets_own_masks(config: Find, npz: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    ticket = find(replace(config, dataset=npz, out=str(tmp_path / "runs")), Console(quiet=True))
+@pytest.mark.parametrize(("model", "method"), [("gcn", "ugs"), ("gat", "random"), ("resgcn", "adaglt")])
+def test_a_tickets_own_masks(
+    model: str,
+    method: str,
+    config: Find,
+    npz: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("glt.report.write_report", lambda *_: tmp_path)  # a ticket is all that is wanted
+    config = preset(replace(config, dataset=npz, model=model, method=method, network=Network(hidden=8)))
+    config = replace(config, adaglt=AdaGLT(epochs=3), out=str(tmp_path / "runs"))
+    ticket = find(preset(config), Console(quiet=True))
     found = speed(capsys, str(ticket["ticket"]))
+    assert found["model"] == model
+    assert found["max_abs_diff_dense"] < 1e-4
     assert found["edges_density"] == pytest.approx(ticket["edges"]["density"])
     assert found["weights_density"] == pytest.approx(ticket["weights"]["density"])
     assert found["max_abs_diff"] < 1e-4
@@ -79,6 +109,12 @@ def test_the_rival_is_the_same_network() -> None:
     [
         (["--edges_density", "0"], "--edges-density is the share to keep and must lie in (0, 1]; found 0", 2),
         (["--weights-density", "1.5"], "--weights-density is the share to keep", 2),
+        (["--model", "mlp"], "--model must be one of gcn, gat, gin, sage, sgc, resgcn, deepergcn; found mlp", 2),
+        (
+            ["--model", "sgc", "--dataset", "digits", "--network.hidden", "16"],
+            "--network.hidden 16 means nothing to --model sgc",
+            2,
+        ),
         (["--threads", "0"], "--threads must be at least 1; found 0", 2),
         (["--network.depth", "0"], "--network.depth must be at least 1; found 0", 2),
         (["--dataset", "digit"], "Did you mean", 2),

@@ -12,11 +12,11 @@ from torch import nn
 from common.masks import Masks
 from common.runs.errors import UsageError
 from common.ticket import Ticket, TicketError
-from glt._infer_plan import live_units, stages
 from glt.edges import Edges
 from glt.features import Features
 from glt.generators import sbm
 from glt.infer import Inference, propagation
+from glt.layer_edges import LayerEdges
 from glt.models import GCN, GraphModel
 
 BACKENDS = ("auto", "scipy", "torch", "numba")
@@ -110,16 +110,7 @@ def test_batch_normalisation_becomes_part_of_the_weights(bias: bool) -> None:
         nn.init.uniform_(norm.running_var, 0.1, 2)
     model.eval()
     check(model, {n: mask for n, mask in random_masks(model).items() if "norms" not in n})
-    model.net.norms[1] = nn.LayerNorm(9)
-    with pytest.raises(TypeError, match="found LayerNorm between the layers; expected batch normalisation"):
-        Inference(model)
-
-
-def test_edges_of_each_layer_are_refused() -> None:
-    model = network(2)
-    model.edges.weight = nn.Parameter(model.edges.weight.repeat(2, 1), requires_grad=False)
-    with pytest.raises(TypeError, match=r"found edge weights \(2, \d+\); expected \(E,\)"):
-        Inference(model)
+    assert [type(step.op).__name__ for step in Inference(model)._program.steps] == ["Multiply", "Propagate"] * 3
 
 
 def test_threads_share_the_nodes() -> None:
@@ -150,27 +141,6 @@ def test_the_matrix_by_hand() -> None:
     np.testing.assert_allclose(one, [[0.5, 0, 0], [root, 1, 0], [0, 0, 1]], rtol=1e-6)
 
 
-def test_dead_units_go_and_a_positive_bias_stays() -> None:
-    first = torch.tensor([[1.0], [0.0], [0.0], [1.0]])
-    last = torch.tensor([[1.0, 1.0, 1.0, 0.0]])
-    assert [u.tolist() for u in live_units([first, last], [None, None])] == [[0], [0], [0]]
-    bias = torch.tensor([0.0, 1.0, -1.0, 1.0])
-    assert [u.tolist() for u in live_units([first, last], [bias, None])] == [[0], [0, 1], [0]]
-
-
-def test_a_dead_unit_kills_those_that_lead_to_it() -> None:
-    chain = [torch.eye(2), torch.eye(2), torch.tensor([[1.0, 0.0]])]
-    assert [u.tolist() for u in live_units(chain, [None] * 3)] == [[0]] * 4
-
-
-def test_the_narrower_side_is_propagated() -> None:
-    found = stages([torch.ones(8, 3), torch.ones(8, 8), torch.ones(2, 8)], [None] * 3)
-    assert [stage.hop for stage in found] == [True, True, True]
-    assert [[tuple(m.weight.shape) for m in stage.maps] for stage in found] == [[(8, 3)], [(8, 8), (2, 8)], []]
-    shrinking = stages([torch.ones(3, 8), torch.ones(2, 3)], [None] * 2)
-    assert [stage.hop for stage in shrinking] == [False, True, True]
-
-
 def test_clear_errors() -> None:
     model = network(2)
     with pytest.raises(UsageError, match=r"found the backend 'cuda'; expected one of auto, scipy, torch, numba"):
@@ -181,8 +151,23 @@ def test_clear_errors() -> None:
         Inference(model, {"net.x": torch.ones(1)})
     with pytest.raises(ValueError, match=r"features must be \(50, 12\) float32 on the CPU; found \(50, 11\)"):
         Inference(model)(torch.ones(NODES, 11))
-    with pytest.raises(TypeError, match=r"found the network Linear; expected a GCN"):
+    with pytest.raises(TypeError, match=r"found the network Linear; expected one that inference is made for: GCN, GAT"):
         Inference(GraphModel(nn.Linear(1, 1), model.edges))
+    layered = GraphModel(model.net, LayerEdges(model.edges.edge_index, NODES, 3))
+    with pytest.raises(ValueError, match=r"found edge weights \(3, \d+\); expected \(E,\), or \(2, E\) for each layer"):
+        Inference(layered)
+    model.net.norms[0] = nn.GroupNorm(3, 9)
+    with pytest.raises(TypeError, match="found GroupNorm between the layers; expected batch normalisation with"):
+        Inference(model)
+    model.net.norms[0] = nn.BatchNorm1d(9, track_running_stats=False)
+    with pytest.raises(TypeError, match="found BatchNorm1d between the layers"):
+        Inference(model)
+    model.net.norms[0], model.net.activation = nn.Identity(), torch.tanh
+    with pytest.raises(TypeError, match=r"found the activation .*tanh.*; expected relu or elu"):
+        Inference(model)
+    model.net.activation, model.net.convs[0] = torch.relu, nn.Linear(FEATURES, 9)
+    with pytest.raises(TypeError, match=r"found the layer Linear; expected one of glt\.convs"):
+        Inference(model)
 
 
 def test_without_numba(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,10 +14,13 @@ from common.runs.progress import Console
 from common.ticket import Ticket
 from glt._graph_sources import of_graph
 from glt.cli import main
-from glt.config import Find
+from glt.config import Find, Network, Training, preset
 from glt.data import Graph
 from glt.find import run as find
 from glt.mapped import write_graph
+from glt.method_settings import AdaGLT
+from glt.models import NETWORKS
+from glt.predict import open_ticket
 from glt.tasks import NodeClassification
 from glt.trial import build
 
@@ -42,6 +45,37 @@ def test_infer_predicts_with_the_trained_weights(
     with np.load(out) as file:
         assert file["prediction"].shape == (60,)
         assert set(file["prediction"]) <= {0, 1}
+
+
+@pytest.mark.parametrize(("model", "method"), [*((name, "random") for name in NETWORKS), ("gcn", "adaglt")])
+def test_infer_serves_tickets_of_every_network(
+    model: str,
+    method: str,
+    npz: str,
+    graph: Graph,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The last one has edges of its own in every layer."""
+    monkeypatch.setattr("glt.report.write_report", lambda *_: tmp_path)  # a ticket is all that is wanted
+    hidden = {} if model == "sgc" else {"hidden": 8}
+    config = Find(
+        npz, model=model, method=method, rounds=1, edges_density=0.6, weights_density=0.5, seeds=1, jobs=1,
+        network=Network(**hidden), training=Training(epochs=3), adaglt=AdaGLT(epochs=3), out=str(tmp_path / "runs"),
+    )  # fmt: skip
+    ticket = str(find(preset(config), Console(quiet=True))["ticket"])
+    out = tmp_path / "labels.npy"
+    assert main(["infer", ticket, "--out", str(out), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    trained = open_ticket(ticket, None, None)[2]
+    with torch.no_grad():
+        np.testing.assert_array_equal(np.load(out), trained(graph.x).argmax(1).numpy())
+    assert found["state"] == "trained"
+    assert found["accuracy"] == pytest.approx(NodeClassification(graph).evaluate(trained), abs=1e-6)
+    if model not in ("gcn", "sgc"):
+        assert main(["infer", ticket, "--memory", "1GB"]) == 1
+        assert f"found the network {type(trained.net).__name__}; expected a GCN or an SGC" in capsys.readouterr().err
 
 
 def test_infer_says_when_weights_are_not_trained(ticket: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -56,6 +56,13 @@ def test_intervals_that_reach_below_zero_end_at_the_axis():
     distance(wide, Estimate(3.0, 40.0, 2))
 
 
+def test_no_interval_of_a_share_goes_beyond_none_and_all():
+    wide = [Rung(d, {"ugs": Estimate(0.5, 2.0, 2)}) for d in (0.5, 0.1)]
+    assert {"0", "100"} <= set(shown := said(density_curve(wide, dense=Estimate(0.6, 0.1, 2))))
+    assert not {"200", "\N{MINUS SIGN}100"} & set(shown)
+    assert "200" in said(density_curve([Rung(1.0, {"ugs": Estimate(50.0, 200.0, 2)})], metric="FD", percent=False))
+
+
 @pytest.mark.parametrize("lost", [math.nan, math.inf])
 def test_what_diverged_is_left_out(lost: float):
     rungs = ladder(3.0, lost, 4.0) + ladder(lost, lost, name="random")

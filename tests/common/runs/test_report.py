@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
 
-from common.runs.report import Count, Figure, Report, render
+from common.runs.report import Count, Figure, Report, Table, render
 from common.runs.stats import estimate
 
 FULL = Report(
@@ -103,3 +104,15 @@ def test_a_row_must_fit_the_head():
 )
 def test_shares(kept: int, total: int, share: str):
     assert Count("weights", kept, total).share == share
+
+
+def test_further_tables_have_a_title_a_text_and_rows():
+    table = Table("Costs <CPU>", "In seconds & MB.", ["method", "s"], [["ugs", 1.5], ["a<b", 2]])
+    page = render(replace(FULL, tables=[table, Table("Bare", "", ["x"], [])]))
+    tags(page)
+    assert '<h2 id="table-1">Costs &lt;CPU&gt;</h2>' in page
+    assert "<p>In seconds &amp; MB.</p>" in page
+    assert '<th scope="row">a&lt;b</th><td>2</td>' in page
+    assert page.index("Accuracy") < page.index("Costs") < page.index("Bare") < page.index("Run it again")
+    with pytest.raises(ValueError, match="row 1 has 1 cells, the head 2"):
+        Table("Costs", "", ["a", "b"], [["1"]])

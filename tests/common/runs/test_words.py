@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from common.runs.options import parse
-from common.runs.stats import Estimate, estimate
-from common.runs.words import command_line, number, plural, share, spread, verdict
+from common.runs.stats import Estimate, Paired, estimate
+from common.runs.words import command_line, number, plural, points, share, spread, verdict
 
 
 @dataclass(frozen=True)
@@ -105,3 +105,14 @@ def test_spreads_stay_in_one_line_and_have_the_places_of_their_mean(found: Estim
 def test_shares_and_counts():
     assert [share(x) for x in (1.0, 0.0126, 0.00996, 0.0094, 1e-5)] == ["100.0%", "1.3%", "1.0%", "0.94%", "0.001%"]
     assert [plural(n, "rung") for n in (0, 1, 2000)] == ["0 rungs", "1 rung", "2,000 rungs"]
+
+
+def test_differences_are_in_points_with_what_is_known_of_them():
+    shown = {
+        "+1.2\xa0±\xa00.5, p\xa0<\xa00.001": Paired(Estimate(0.012, 0.005, 10), 0.0004),
+        "-0.4\xa0±\xa01.1, p\xa00.43": Paired(Estimate(-0.004, 0.011, 10), 0.4321),
+        "+0.0\xa0±\xa00.0": Paired(Estimate(0.0, 0.0, 2), None),
+        "-2.0": Paired(Estimate(-0.02, None, 1), None),
+        "diverged": Paired(Estimate(math.nan, math.nan, 2), None),
+    }
+    assert [points(found) for found in shown.values()] == list(shown)
