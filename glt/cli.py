@@ -47,7 +47,7 @@ COMMANDS = (
     ),
     Command(
         "data",
-        "Show which data sets are at hand, or what one holds.",
+        "Show which data sets are at hand, or what one holds; write one as a file.",
         "glt.config:Inspect",
         "glt.inspect:data",
         "dataset",

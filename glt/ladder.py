@@ -157,11 +157,11 @@ class _Lab:
             "search": describe(call)["call"],
             "settings": asdict(settings) if is_dataclass(settings) and not isinstance(settings, type) else {},
             "round": number,
-            **_start(density),
+            **_start(density, 0 if choice.weights is None else None),
             **({"found": dict(choice.about)} if choice.about else {}),
         }
         state = {name: tensor.clone() for name, tensor in weights.items()}
-        cite = [*references(call), Rewind.initial().reference]
+        cite = references(call) + ([Rewind.initial().reference] if choice.weights is None else [])
         ticket, seconds = self.train(model, task, choice.masks, state, recipe, cite, taught)
         return replace(ticket, parent=parent.digest), seconds
 
@@ -204,6 +204,6 @@ class _Lab:
         return [prune(scores, density[EDGES], structure=structure)[EDGES] for density in ladder]
 
 
-def _start(density: dict[str, float]) -> dict[str, Any]:
-    """What every recipe says of rewinding and of what was asked for."""
-    return {"rewind": {"weights": 0, "start": 0}, "densities": density}
+def _start(density: dict[str, float], weights: int | None = 0) -> dict[str, Any]:
+    """What every recipe says of rewinding (to step 0; None: the weights are the search's own) and of what was asked."""
+    return {"rewind": {"weights": weights, "start": 0}, "densities": density}

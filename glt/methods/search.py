@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -113,7 +114,7 @@ class Search:
             )
         return pruned
 
-    @property
+    @cached_property
     def structure(self) -> Structure:
         """What of the edge mask lives and dies as one."""
         return self.build().edges.structure()
