@@ -16,10 +16,11 @@ import torch
 
 from common.runs.errors import UsageError
 from glt._infer_hops import hops
+from glt._infer_matrix import Matrix
 from glt._infer_plan import Stage
 from glt._infer_products import Product, fused, gemm, given, scipy_product
 from glt._infer_steps import Propagate
-from glt._infer_work import Engine, Work
+from glt._infer_work import Engine, Scratch, Work
 
 __all__ = ["BACKENDS", "check_backend", "engines", "quickest", "sample"]
 
@@ -71,7 +72,7 @@ def engines(stage: Stage, backend: str, threads: int, *, soft: bool = False) -> 
 
 
 def _sparse(stage: Stage, names: list[str], firsts: dict[str, Product | None], threads: int) -> dict[str, Engine]:
-    """The ways that touch the kept weights only."""
+    """The ways that touch the kept weights only; numba's, where both stand behind a step of the same name."""
     found: dict[str, Engine] = {}
     if "scipy" in names:
         name = next(iter(firsts)) if stage.first is not None else "scipy"
@@ -112,17 +113,27 @@ def quickest(candidates: dict[str, Engine], work: Work) -> str:
 
 
 def sample(work: Work) -> Work:
-    """The same on some of the rows, taken in several places; on all of them where they are few."""
+    """The same on some of the rows, taken in several places, and on what they read; on all where they are few."""
     rows = len(next(iter(work.values.values()))) if work.matrix is None else work.matrix.shape[0]
     entries = 0 if work.matrix is None else int(work.matrix.parts[0][-1])
     share = min(1.0, _ROWS / max(1, rows), _ENTRIES / max(1, entries))
-    if share == 1 or work.rows is not None:
+    if share == 1:
         return work
     size = max(1, int(rows * share / _RANGES))
     ranges = [(start, start + size) for start in np.linspace(0, rows - size, _RANGES, dtype=np.int64).tolist()]
-    index = torch.cat([torch.arange(*part) for part in ranges])
-    matrix = None if work.matrix is None else work.matrix.some(ranges)
-    return replace(work, rows=index, matrix=matrix)
+    chosen = np.concatenate([np.arange(*part) for part in ranges])
+    work = replace(work, scratch=Scratch())  # the other one holds the values themselves
+    if work.matrix is None:
+        return replace(work, values={number: value[chosen] for number, value in work.values.items()})
+    some = work.matrix.some(ranges)
+    pointers, columns, entry = some.parts
+    square = work.matrix.shape[0] == work.matrix.shape[1]  # then a row is the node of the same number
+    read = np.unique(np.concatenate([columns, chosen]) if square else columns)
+    matrix = Matrix(pointers, np.searchsorted(read, columns).astype(np.int32), entry, len(read))
+    values = {number: value[read] for number, value in work.values.items()}
+    return replace(
+        work, values=values, matrix=matrix, rows=torch.from_numpy(np.searchsorted(read, chosen)) if square else None
+    )
 
 
 def _time(engine: Engine, work: Work) -> float:

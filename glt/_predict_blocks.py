@@ -43,7 +43,8 @@ def run_blocks(config: Infer, console: Console) -> dict[str, Any] | None:
         `seconds_first` are its time.
 
     Raises:
-        UsageError: too little memory.
+        UsageError: too little memory, or a ticket whose layers have edges of their own.
+        TypeError: a network that blocks do not serve, see `glt.blockwise.BlockInference`.
         TicketError, MissingData: see `glt.predict.run`.
     """
     memory = None if config.memory is None else parse_size(config.memory)
@@ -145,7 +146,13 @@ def _network(ticket: Ticket, found: Find, graph: MappedGraph) -> nn.Module:
 
     Raises:
         TicketError: it does not.
+        UsageError: its layers have edges of their own.
     """
+    if ticket.weights[EDGES].dim() != 1:
+        raise UsageError(
+            f"found a ticket with edges of its own in each of {len(ticket.weights[EDGES])} layers; expected the same "
+            "edges in all layers, for a graph on disk or --memory. Leave --memory out, and name no folder"
+        )
     outputs = [weight.size(0) for name, weight in ticket.weights.items() if name != EDGES and weight.dim() > 1]
     whole = nn.Module()
     whole.edges = nn.Module()

@@ -16,7 +16,7 @@ from glt.method_settings import AdaGLT
 
 __all__ = ["EdgeThresholds", "hard", "nested"]
 
-_TEMPERATURE, _JITTER = 0.1, 0.01
+_TEMPERATURE, _JITTER, _TINY = 0.1, 0.01, 1e-14
 
 
 def hard(margins: Tensor) -> Tensor:
@@ -69,7 +69,7 @@ class EdgeThresholds(nn.Module):
         if self.reverse is not None:
             raw = (raw + raw[self.reverse]) / 2
         among = raw[self.among]
-        score = (raw - among.mean()) / (among.std() + 1e-12)
+        score = (raw - among.mean()) / (among.var(correction=0) + _TINY).sqrt()
         margins = self.margins(score)
         return (1 + _JITTER * score) * nested(hard(margins)), margins
 

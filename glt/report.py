@@ -125,8 +125,11 @@ def _drawing(graph: Graph, config: Find, ticket: Ticket) -> list[Figure]:
     edges = Edges(message_edges(graph, config.task), graph.x.size(0), symmetric=None if config.symmetric else False)
     if edges.edge_index.size(1) == 0:
         return []
-    kept = ticket.masks[EDGES].numpy()
+    mask = ticket.masks[EDGES]
+    kept = mask.reshape(-1, mask.size(-1)).any(0).numpy()  # in any layer, where each has edges of its own
     labels = graph.y[graph.batch] if isinstance(graph, GraphSet) else graph.y
     drawn = graph_drawing(edges.edge_index.numpy(), kept, labels=labels.numpy(), max_nodes=300)
     text = "Kept and pruned edges of the kept ticket; node colours are labels. A large graph shows a neighbourhood."
+    if mask.dim() > 1:
+        text += " An edge is drawn as kept if any layer keeps it."
     return [Figure("The graph", text, drawn)]

@@ -76,6 +76,14 @@ def test_pairs_share_score_and_fate() -> None:
     assert not torch.equal(apart, apart[:, [1, 0, 3, 2]])
 
 
+def test_edges_that_score_alike_are_no_danger() -> None:
+    found = EdgeThresholds(LayerEdges(PATH[:, :2], 2, 2), 4, replace(GCN, hidden=5))
+    values, margins = found(torch.randn(2, 4))
+    (values.sum() + margins.sum()).backward()
+    assert bool(values.isfinite().all())
+    assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in found.parameters())
+
+
 def test_what_may_not_be_seen_has_no_say() -> None:
     found = thresholds(symmetric=False, seen=torch.tensor([0, 1]))
     x = torch.randn(3, 4)

@@ -178,6 +178,16 @@ def test_equals_torch_geometric_on_the_pruned_graph(name: str, threads: int) -> 
 
 
 @backends
+@pytest.mark.parametrize("name", ["gat", "gin", "sage", "deepergcn"])
+def test_weights_below_zero_count_in_sums_and_means_alone(name: str, backend: str) -> None:
+    for aggregation in ("sum", "mean", "max") if "aggregation" in SETTINGS[name] else ("sum",):
+        model = GraphModel(net(name, 2, aggregation=aggregation), edges())
+        with torch.no_grad():
+            model.edges.weight[::3] *= -1
+        check(model, random_masks(model, 0.7), backend)
+
+
+@backends
 def test_exponents_far_apart(backend: str) -> None:
     model = GraphModel(DeeperGCN(FEATURES, 9, CLASSES, depth=2, t=300.0).eval(), edges())
     check(model, random_masks(model, 0.8), backend, tolerance=1e-4)

@@ -168,15 +168,21 @@ def test_matrices_by_hand(kind: Kind, wanted: list[list[float]]) -> None:
     np.testing.assert_allclose(found.toarray(), wanted, rtol=1e-6)
 
 
-def test_a_sample_is_some_rows_from_all_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    matrix = Matrix.of(whole((np.arange(100), np.arange(100)[::-1].copy(), np.ones(100, np.float32)), 100, Kind()))
-    work = Work(Scratch(), {0: torch.arange(100.0).unsqueeze(1)}, matrix)
+def test_a_sample_is_some_rows_from_all_over_and_what_they_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes = np.arange(100)
+    matrix = Matrix.of(whole((nodes, nodes[::-1].copy(), np.ones(100, np.float32)), 100, Kind()))  # k reads 99 - k
+    x = torch.arange(100.0).unsqueeze(1)
+    work = Work(Scratch(), {0: x}, matrix)
     assert sample(work) is work
     monkeypatch.setattr("glt._infer_backends._ROWS", 32)
-    few = sample(work)
-    assert few.rows is not None
-    assert (len(few.rows), int(few.rows[0]), int(few.rows[-1])) == (32, 0, 99)
-    np.testing.assert_array_equal(few.there.scipy.toarray(), matrix.scipy.toarray()[few.rows])
-    assert few.own(few.values[0]).squeeze(1).tolist() == few.rows.tolist()
+    for one, few in ((work, sample(work)), (Work(Scratch(), {0: x}), sample(Work(Scratch(), {0: x})))):
+        found = few.own(few.values[0]).squeeze(1).long().tolist()
+        assert (len(found), found[0], found[-1]) == (32, 0, 99)
+        if one.matrix is not None:
+            assert len(few.values[0]) < 100
+            assert (few.there.scipy @ few.values[0].numpy()).squeeze(1).tolist() == [99 - node for node in found]
     monkeypatch.setattr("glt._infer_backends._ENTRIES", 16)
     assert len(sample(work).there.parts[1]) == 16
+    part = Work(Scratch(), {0: x}, matrix.some([(0, 50)]))  # rows that are not the columns' nodes
+    assert sample(part).rows is None
+    assert len(sample(part).values[0]) == 16
