@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -212,7 +213,7 @@ def test_edges_drawn_as_random_ones_are_have_no_credit(
             scores = random(search.seed)(model, {EDGES: model.edges.weight}, None)
             tied = {EDGES: search.structure}
             edges = [prune(scores, density[EDGES], structure=tied)[EDGES] for density in search.densities]
-        return degree(type(search)(**{**vars(search), "edges": edges}))
+        return degree(replace(search, edges=edges))
 
     module = ModuleType("glt.methods.echo")
     module.echo, echo.__module__, echo.__qualname__ = echo, "glt.methods.echo", "echo"  # type: ignore[attr-defined]
