@@ -33,7 +33,7 @@ from glt.edges import Edges
 from glt.link_scores import Given
 from glt.masker import Masker
 from glt.method_settings import Inductive
-from glt.methods.search import Choice, Search
+from glt.methods.search import Choice, Round, Search
 from glt.models import EDGES, WEIGHTS, GraphModel
 from glt.tasks import Task
 from glt.training import adam
@@ -42,15 +42,9 @@ __all__ = ["Trained", "inductive", "train_masker"]
 
 
 @dataclass
-class Trained:
-    """What a round leaves: scores by name, the epoch they are from, accuracies of every finite epoch, the masker.
+class Trained(Round):
+    """A round, and the masker it leaves; without edges to score there is none."""
 
-    Without edges to score there is no masker.
-    """
-
-    scores: dict[str, Tensor] = field(default_factory=dict)
-    epoch: int = 0
-    history: list[dict[str, float]] = field(default_factory=list)
     masker: Masker | None = None
     state: dict[str, Tensor] = field(default_factory=dict)
 
@@ -61,13 +55,10 @@ def inductive(search: Search) -> Iterator[Choice]:
     References:
         Sui et al., Inductive Lottery Ticket Learning for Graph Neural Networks, JCST 2023.
     """
-    config, masks = search.config, search.last
-    for number in range(len(search.densities)):
-        masks = search.within(number, masks)
-        live = masks if search.edges is None else masks.only(WEIGHTS)
-        found = train_masker(search.start(masks), live, search.task, config.training, config.inductive, search.seed)
-        masks = search.prune(number, found.scores, masks)
-        yield Choice(masks, about={"epoch": found.epoch})
+    config = search.config
+    return search.rounds(
+        lambda model, live: train_masker(model, live, search.task, config.training, config.inductive, search.seed)
+    )
 
 
 inductive.reference = (  # type: ignore[attr-defined]

@@ -23,7 +23,7 @@ from glt.models import EDGES, WEIGHTS, GraphModel
 from glt.tasks import Task, Teacher
 from glt.training import trainer
 
-__all__ = ["Choice", "Search", "choose", "function"]
+__all__ = ["Choice", "Round", "Search", "choose", "function"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,15 @@ class Choice:
     masks: Masks
     weights: Mapping[str, Tensor] | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Round:
+    """What a round of training leaves: scores by name, the epoch they are from, accuracies of every finite epoch."""
+
+    scores: dict[str, Tensor] = field(default_factory=dict)
+    epoch: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -113,6 +122,20 @@ class Search:
                 )
             )
         return pruned
+
+    def rounds(self, play: Callable[[GraphModel, Masks], Round]) -> Iterator[Choice]:
+        """A round a density: train from the initial weights under the masks of the round before, score, prune.
+
+        Args:
+            play: trains a model under masks and scores what they hold; without the edges, where these are given.
+        """
+        masks = self.last
+        for number in range(len(self.densities)):
+            masks = self.within(number, masks)
+            live = masks if self.edges is None else masks.only(WEIGHTS)
+            found = play(self.start(masks), live)
+            masks = self.prune(number, found.scores, masks)
+            yield Choice(masks, about={"epoch": found.epoch})
 
     @cached_property
     def structure(self) -> Structure:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from typing import cast
 
@@ -28,26 +27,17 @@ from common.runs.errors import DivergedError
 from common.scoped import seeded
 from glt.config import Training
 from glt.method_settings import UGS
-from glt.methods.search import Choice, Search
-from glt.models import EDGES, WEIGHTS, GraphModel
+from glt.methods.search import Choice, Round, Search
+from glt.models import EDGES, GraphModel
 from glt.tasks import Task
 from glt.training import adam
 
-__all__ = ["REFERENCE", "Trained", "train_masks", "ugs"]
+__all__ = ["REFERENCE", "train_masks", "ugs"]
 
 REFERENCE = "Chen et al., A Unified Lottery Ticket Hypothesis for Graph Neural Networks, ICML 2021"
 
 
-@dataclass
-class Trained:
-    """What a round leaves: scores by name, the epoch they are from, accuracies of every finite epoch."""
-
-    scores: dict[str, Tensor] = field(default_factory=dict)
-    epoch: int = 0
-    history: list[dict[str, float]] = field(default_factory=list)
-
-
-def train_masks(model: GraphModel, masks: Masks, task: Task, training: Training, ugs: UGS, seed: int) -> Trained:
+def train_masks(model: GraphModel, masks: Masks, task: Task, training: Training, ugs: UGS, seed: int) -> Round:
     """Train masks and weights together, from the model's weights, and score by the masks' sizes.
 
     Args:
@@ -61,7 +51,7 @@ def train_masks(model: GraphModel, masks: Masks, task: Task, training: Training,
     Raises:
         DivergedError: not even the first epoch is finite.
     """
-    result = Trained()
+    result = Round()
     with seeded(seed):
         uniform = _noise(model, masks, exact=ugs.exact_rng)
         gates = {name: partial(Soft, noise=ugs.noise, uniform=uniform[name]) for name in masks}
@@ -93,14 +83,10 @@ def ugs(search: Search) -> Iterator[Choice]:
     References:
         Chen et al., A Unified Lottery Ticket Hypothesis for Graph Neural Networks, ICML 2021.
     """
-    config, masks = search.config, search.last
-    for number in range(len(search.densities)):
-        masks = search.within(number, masks)
-        model = search.start(masks)
-        live = masks if search.edges is None else masks.only(WEIGHTS)
-        found = train_masks(model, live, search.task, config.training, config.ugs, search.seed)
-        masks = search.prune(number, found.scores, masks)
-        yield Choice(masks, about={"epoch": found.epoch})
+    config = search.config
+    return search.rounds(
+        lambda model, live: train_masks(model, live, search.task, config.training, config.ugs, search.seed)
+    )
 
 
 ugs.reference = REFERENCE  # type: ignore[attr-defined]

@@ -31,24 +31,15 @@ from common.runs.errors import DivergedError
 from common.scoped import seeded
 from glt.config import Training
 from glt.method_settings import Wasserstein
-from glt.methods.search import Choice, Search
-from glt.models import EDGES, WEIGHTS, GraphModel
+from glt.methods.search import Choice, Round, Search
+from glt.models import EDGES, GraphModel
 from glt.sinkhorn import transport
 from glt.tasks import NodeClassification, Teacher, node_task
 from glt.training import adam
 
-__all__ = ["Trained", "separation", "train_masks", "wasserstein"]
+__all__ = ["separation", "train_masks", "wasserstein"]
 
 _BELOW = 1e-9  # of the noise between masks that are equal to the last bit
-
-
-@dataclass
-class Trained:
-    """What a round leaves: scores by name, the epoch they are from, accuracies of every finite epoch."""
-
-    scores: dict[str, Tensor] = field(default_factory=dict)
-    epoch: int = 0
-    history: list[dict[str, float]] = field(default_factory=list)
 
 
 def separation(logits: Tensor, settings: Wasserstein) -> Tensor:
@@ -82,14 +73,10 @@ def wasserstein(search: Search) -> Iterator[Choice]:
     References:
         Hui, Yan, Ma and Ku, Rethinking Graph Lottery Tickets: Graph Sparsity Matters, ICLR 2023.
     """
-    config, masks = search.config, search.last
-    task = node_task(search.task, "--method wasserstein")
-    for number in range(len(search.densities)):
-        masks = search.within(number, masks)
-        live = masks if search.edges is None else masks.only(WEIGHTS)
-        found = train_masks(search.start(masks), live, task, config.training, config.wasserstein, search.seed)
-        masks = search.prune(number, found.scores, masks)
-        yield Choice(masks, about={"epoch": found.epoch})
+    config, task = search.config, node_task(search.task, "--method wasserstein")
+    return search.rounds(
+        lambda model, live: train_masks(model, live, task, config.training, config.wasserstein, search.seed)
+    )
 
 
 wasserstein.reference = (  # type: ignore[attr-defined]
@@ -99,7 +86,7 @@ wasserstein.reference = (  # type: ignore[attr-defined]
 
 def train_masks(
     model: GraphModel, masks: Masks, task: NodeClassification, training: Training, settings: Wasserstein, seed: int
-) -> Trained:
+) -> Round:
     """Play a round: weights and their masks against the mask of the edges.
 
     Args:
@@ -113,7 +100,7 @@ def train_masks(
     Raises:
         DivergedError: not even the first epoch is finite.
     """
-    result = Trained()
+    result = Round()
     with seeded(seed):
         ties = {name: torch.rand(mask.shape).to(mask.device) for name, mask in masks.items()}
         gates = {name: partial(Soft, noise=settings.noise, uniform=uniform) for name, uniform in ties.items()}

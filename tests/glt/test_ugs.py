@@ -10,6 +10,7 @@ from common.runs.errors import DivergedError
 from glt.config import Find, preset
 from glt.data import Graph, load
 from glt.methods import ugs
+from glt.methods.search import Round
 from glt.models import EDGES, GraphModel
 from glt.tasks import NodeClassification
 from glt.trial import build
@@ -36,7 +37,7 @@ def test_the_released_code_is_repeated_to_the_digit() -> None:
     assert found.epoch == 7
 
 
-def run(graph: Graph, config: Find, **changes: object) -> ugs.Trained:
+def run(graph: Graph, config: Find, **changes: object) -> Round:
     config = replace(config, ugs=replace(config.ugs, **changes))
     model = build(graph, config, 0)
     return ugs.train_masks(model, masks_of(model), NodeClassification(graph), config.training, config.ugs, 0)

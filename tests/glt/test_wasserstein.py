@@ -11,6 +11,7 @@ from common.runs.errors import DivergedError
 from glt.config import Find, Wasserstein
 from glt.data import Graph
 from glt.methods import wasserstein
+from glt.methods.search import Round
 from glt.methods.wasserstein import separation, train_masks
 from glt.models import EDGES, WEIGHTS, GraphModel
 from glt.sinkhorn import transport
@@ -22,7 +23,7 @@ def masks_of(model: GraphModel) -> Masks:
     return Masks.dense({EDGES: model.edges.weight, **prunable(model)})
 
 
-def run(graph: Graph, config: Find, **changes: Any) -> wasserstein.Trained:
+def run(graph: Graph, config: Find, **changes: Any) -> Round:
     settings = replace(Wasserstein(epochs=5), **changes)
     model = build(graph, config, 0)
     return train_masks(model, masks_of(model), NodeClassification(graph), config.training, settings, 0)
