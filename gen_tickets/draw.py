@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,9 @@ from torch import Tensor, nn
 from common.runs.errors import UsageError
 from gen_tickets._batches import step_seed
 from gen_tickets.networks import Network
+from gen_tickets.walk import Walk
 
-__all__ = ["SCHEDULERS", "Sampler", "denoise", "draw", "grid", "pixels"]
+__all__ = ["SCHEDULERS", "Sampler", "denoise", "draw", "finisher", "grid", "pixels"]
 
 SCHEDULERS: Mapping[str, str] = {
     "ddim": "DDIMScheduler",
@@ -90,15 +90,10 @@ def denoise(
     Returns:
         (N, C, H, W), about in [-1, 1].
     """
-    solver = sampler.solver(config)
-    generator = torch.Generator(noise.device).manual_seed(step_seed(seed, "scheduler"))
-    stochastic = {"generator": generator} if "generator" in signature(solver.step).parameters else {}
-    given = () if labels is None else (labels,)
-    x = noise * solver.init_noise_sigma
-    for step in solver.timesteps:
-        predicted = model(solver.scale_model_input(x, step), step.expand(len(x)), *given).sample.float()
-        x = solver.step(predicted, step, x, **stochastic).prev_sample
-    return x
+    walk = Walk(noise, sampler.solver(config), seed, labels)
+    while walk.done < walk.steps:
+        walk.step(model)
+    return walk.images
 
 
 @torch.no_grad()
@@ -126,8 +121,7 @@ def draw(
     Returns:
         (N, C, H, W) in [-1, 1].
     """
-    chosen, found, done = sampler or Sampler(), list[Tensor](), 0
-    decoder = _autoencoder(network.autoencoder) if network.autoencoder else None
+    chosen, finish, found, done = sampler or Sampler(), finisher(network), list[Tensor](), 0
     for index, part in enumerate(noise.split(batch)):
         if network.denoises:
             labels = None if network.classes is None else network.labels(len(part), done)
@@ -135,14 +129,20 @@ def draw(
             images = denoise(maker, part, chosen, added, config=network.scheduler, labels=labels)
         else:
             images = maker(part)
-        if decoder is not None:
-            from gen_tickets.latents import decode
-
-            images = decode(decoder, images)
-        found.append(images.clamp(-1, 1))
+        found.append(finish(images))
         done += len(part)
         watch(done)
     return torch.cat(found)
+
+
+def finisher(network: Network) -> Callable[[Tensor], Tensor]:
+    """What makes images in [-1, 1] of what a network draws: clipping, and the decoding of latents."""
+    if network.autoencoder is None:
+        return lambda drawn: drawn.clamp(-1, 1)
+    from gen_tickets.latents import decode, load_autoencoder
+
+    decoder = load_autoencoder(network.autoencoder)
+    return lambda drawn: decode(decoder, drawn).clamp(-1, 1)
 
 
 def pixels(images: Tensor) -> np.ndarray:
@@ -168,9 +168,3 @@ def grid(images: np.ndarray, path: Path) -> None:
     whole = sheet.reshape(down, across, height + 1, width + 1, channels).swapaxes(1, 2)
     whole = whole.reshape(down * (height + 1), across * (width + 1), channels)
     imsave(path, np.repeat(whole, 3, axis=2) if channels == 1 else whole)
-
-
-def _autoencoder(folder: str) -> nn.Module:
-    from gen_tickets.latents import load_autoencoder
-
-    return load_autoencoder(folder)

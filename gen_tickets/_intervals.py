@@ -1,0 +1,61 @@
+"""Intervals of log-SNR, and when they make a schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import NoReturn
+
+__all__ = ["SKIP", "Interval", "ScheduleError", "check", "refuse"]
+
+SKIP = "skip"
+
+
+class ScheduleError(ValueError):
+    """A schedule that cannot be made, read or used as it stands; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A stretch of denoising and who does it.
+
+    Attributes:
+        log_snr_from: where it begins, inclusive; None is the noisiest end.
+        log_snr_to: where it ends, exclusive; None is the cleanest end.
+        ticket: a network of the schedule, or `skip`.
+    """
+
+    log_snr_from: float | None
+    log_snr_to: float | None
+    ticket: str
+
+
+def check(intervals: Sequence[Interval], members: Collection[str]) -> None:
+    """Raise where intervals leave a gap, overlap, leave an end out, name nobody, or begin with `skip`."""
+    if not intervals or intervals[0].log_snr_from is not None or intervals[-1].log_snr_to is not None:
+        ends = "no interval" if not intervals else f"{intervals[0].log_snr_from} to {intervals[-1].log_snr_to}"
+        refuse(ends, "intervals from null, the noisiest end, to null, the cleanest", "Open both ends.")
+    for left, right in pairwise(intervals):
+        end, begin = left.log_snr_to, right.log_snr_from
+        if end is None or begin is None or end != begin:
+            what = "an overlap" if None in (end, begin) or float(end or 0) > float(begin or 0) else "a gap"
+            refuse(
+                f"{what} between {end} and {begin}", "every interval to begin where the one before ends", "Join them."
+            )
+    for interval in intervals:
+        begin, end = interval.log_snr_from, interval.log_snr_to
+        if begin is not None and end is not None and not begin < end:
+            refuse(
+                f"an interval from {begin} to {end}", "log-SNRs that rise", "Order the intervals from noise to image."
+            )
+        if interval.ticket != SKIP and interval.ticket not in members:
+            known = ", ".join([*members, SKIP])
+            refuse(f"a network {interval.ticket!r}", f"one of {known}", "Correct the name, or add the network.")
+    if intervals[0].ticket == SKIP:
+        refuse("skip at the beginning", "a network", "There is no earlier prediction to go on with; choose one.")
+
+
+def refuse(found: str, expected: str, todo: str) -> NoReturn:
+    """Raise a `ScheduleError` that says what was found, what was expected and what to do."""
+    raise ScheduleError(f"found {found}; expected {expected}. {todo}")
