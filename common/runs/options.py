@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
+import json
 import re
 import types
 from collections.abc import Iterable, Mapping, Sequence
@@ -106,14 +107,17 @@ def normalise(argv: Sequence[str], known: Mapping[str, Any], positional: Positio
         name = name if name in hints else name.replace("-", "_")
         name = f"{name}_" if f"{name}_" in hints else name
         if not word.startswith("-") and places:
-            spelt.append(f"--{places.pop(0)}={word}")  # one more bare word is one too many
+            place = places.pop(0)  # one more bare word than places is one too many, but for a list, which takes all
+            if place in known and _is_list(known[place]):
+                word = json.dumps([word, *_bare(words)])
+            spelt.append(f"--{place}={word}")
         elif not word.startswith("--"):
             spelt.append(word)
         elif name in hints:
             if not equals:
                 equals, value = _taken(hints[name], words)
-            place = files if name == "config" else spelt if name in known else groups
-            place.append(f"--{name}{equals}{value}")
+            pile = files if name == "config" else spelt if name in known else groups
+            pile.append(f"--{name}{equals}{value}")
         elif name in _PARSERS:
             spelt.append(f"--{name}{equals}{value}")
         else:
@@ -126,11 +130,16 @@ def _taken(hint: Any, words: list[str]) -> tuple[str, str]:
     if hint is bool:
         return "=", words.pop(0) if words and words[0].lower() in _BOOLEANS else "true"
     if _is_list(hint) and words and not words[0].startswith(("[", "--")):
-        end = next((i for i, w in enumerate(words) if w.startswith("--")), len(words))
-        values, words[:end] = ",".join(words[:end]), []
-        return "=", f"[{values}]"
+        return "=", f"[{','.join(_bare(words))}]"
     found = _pop(words)
     return ("=", found[0]) if found else ("", "")
+
+
+def _bare(words: list[str]) -> list[str]:
+    """Take off the words that come before the next option."""
+    end = next((number for number, word in enumerate(words) if word.startswith("--")), len(words))
+    taken, words[:end] = words[:end], []
+    return taken
 
 
 def _pop(words: list[str]) -> list[str]:

@@ -113,3 +113,20 @@ def test_two_bare_words_and_a_name_that_python_keeps_for_itself(capsys: pytest.C
     assert "[FAMILY] [DATASET] [options]" in shown
     assert "--from FROM " in shown
     assert "from_" not in shown
+
+
+def test_a_positional_list_takes_all_bare_words_as_they_are() -> None:
+    @dataclass(frozen=True)
+    class Several:
+        tickets: list[str] | None = None
+        budget: float = 0.5
+
+    def read(*words: str) -> Several:
+        found: Several = parse("demo", "", Several, words, positional="tickets")
+        return found
+
+    assert read("a b", "c,d", "--budget", "0.2") == Several(["a b", "c,d"], 0.2)
+    assert read("--budget", "0.2", "a") == Several(["a"], 0.2)
+    assert read() == Several()
+    with pytest.raises(UsageError):
+        read("a", "--budget", "0.2", "b")
