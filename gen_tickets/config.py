@@ -171,10 +171,12 @@ class Speed:
 
 @dataclass(frozen=True)
 class Sample:
-    """Draw images of a ticket."""
+    """Draw images of a ticket, or of a schedule of tickets."""
 
     ticket: str | None = None
     """Folder of a ticket; its trained weights are used, the rewound ones if it has none."""
+    schedule: str | None = None
+    """Folder of a step schedule instead, as gen-tickets schedule leaves it."""
     model: str | None = None
     """The network of a ticket that does not say so itself: tiny, small or cifar10 (U-Nets of DDPM), or FAMILY/SIZE."""
     engine: str = "sparse"

@@ -1,4 +1,4 @@
-"""`gen-tickets sample`: images of a ticket, by any engine."""
+"""`gen-tickets sample`: images of a ticket, or of a schedule of tickets, by any engine."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from common.runs.errors import UsageError
 from common.runs.progress import Console
@@ -17,31 +18,29 @@ from common.ticket import Ticket
 from gen_tickets.config import Sample
 from gen_tickets.draw import Sampler, draw, grid, pixels
 from gen_tickets.engines import ENGINES, engine
-from gen_tickets.networks import opened
+from gen_tickets.networks import Network, opened
+from gen_tickets.schedule import StepSchedule
 
 __all__ = ["run"]
 
 
 def run(config: Sample, console: Console) -> dict[str, Any]:
-    """Draw images of a ticket and write them.
+    """Draw images of a ticket, or of a schedule, and write them.
 
     Returns:
         `samples` and `grid` (paths), `images`, `engine`, `scheduler`, `steps`, `seconds` (of sampling alone),
-        `seconds_per_image`, `threads`, `batch`, `density`, `weights` (`trained` or `rewound`).
+        `seconds_per_image`, `threads`, `batch`; of a ticket `density` and `weights` (`trained` or `rewound`), of a
+        schedule `schedule` and `steps_of` (name of a network to how many steps it takes).
 
     Raises:
         UsageError: a setting is out of its range, or the model is unknown.
         TicketError: the ticket cannot be read, or belongs to another model.
+        ScheduleError: the schedule cannot be read, or does not fit together.
     """
     _check(config)
-    ticket = Ticket.load(str(config.ticket))
     sampler, count = Sampler(config.scheduler, config.steps), config.threads or torch.get_num_threads()
-    found = opened(ticket, config.model)
-    network = found.network
     with threads(count), torch.no_grad():
-        masks, weights = found.masks or ticket.masks, "trained" if found.trained else "rewound"
-        console.line(f"{network}: {masks.kept:,} of {masks.total:,} weights kept, {weights} ones")
-        made = engine(config.engine, found.maker, found.masks, network.inputs(min(config.batch, config.count)))
+        network, made, facts = (_scheduled if config.schedule else _ticket)(config, console)
         noise = network.noise(config.count, config.seed)
         begin = time.perf_counter()
         images = draw(network, made, noise, sampler, batch=config.batch, seed=config.seed, watch=_tell(config, console))
@@ -65,9 +64,31 @@ def run(config: Sample, console: Console) -> dict[str, Any]:
         "seconds_per_image": seconds / config.count,
         "threads": count,
         "batch": config.batch,
-        "density": masks.density,
-        "weights": weights,
+        **facts,
     }
+
+
+def _ticket(config: Sample, console: Console) -> tuple[Network, nn.Module, dict[str, Any]]:
+    """The network of a ticket in its engine, and what to say of it."""
+    ticket = Ticket.load(str(config.ticket))
+    found = opened(ticket, config.model)
+    masks, weights = found.masks or ticket.masks, "trained" if found.trained else "rewound"
+    console.line(f"{found.network}: {masks.kept:,} of {masks.total:,} weights kept, {weights} ones")
+    inputs = found.network.inputs(min(config.batch, config.count))
+    made = engine(config.engine, found.maker, found.masks, inputs)
+    return found.network, made, {"density": masks.density, "weights": weights}
+
+
+def _scheduled(config: Sample, console: Console) -> tuple[Network, nn.Module, dict[str, Any]]:
+    """The denoiser of a schedule, and which share of its steps every network takes."""
+    schedule = StepSchedule.load(str(config.schedule))
+    network = opened(schedule.ticket(schedule.intervals[0].ticket)).network
+    made = schedule.denoiser(config.engine, min(config.batch, config.count))
+    steps = Sampler(config.scheduler, config.steps).solver(network.scheduler).timesteps.double().numpy()
+    names = schedule.names(np.interp(steps, np.arange(len(made.levels)), made.levels))
+    counts = {name: names.count(name) for name in dict.fromkeys(names)}
+    console.line(f"{network}: " + ", ".join(f"{steps} steps of {name}" for name, steps in counts.items()))
+    return network, made, {"schedule": config.schedule, "steps_of": counts}
 
 
 def _tell(config: Sample, console: Console) -> Callable[[int], None]:
@@ -76,7 +97,9 @@ def _tell(config: Sample, console: Console) -> Callable[[int], None]:
 
 
 def _check(config: Sample) -> None:
-    if not config.ticket:
+    if config.schedule and (config.ticket or config.model):
+        raise UsageError("--schedule brings its own tickets; leave out the ticket and --model")
+    if not config.ticket and not config.schedule:
         raise UsageError("name the folder of a ticket, as in: gen-tickets sample runs/0123456789ab/ticket")
     for name in ("count", "batch"):
         if getattr(config, name) < 1:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from common.masks import Masks
 from common.ticket import Ticket, TicketError
+from gen_tickets.cli import main
 from gen_tickets.draw import Sampler, denoise
 from gen_tickets.models import build
 from gen_tickets.networks import Network
@@ -196,3 +197,33 @@ def test_other_tickets_than_those_of_the_schedule_are_refused(tmp_path: Path) ->
 def test_equal_neighbours_become_one_interval() -> None:
     found = StepSchedule.of([-4.0, 0.0, 2.0], ["small", "small", "dense", "dense"], MEMBERS)
     assert found.intervals == (Interval(None, 0.0, "small"), Interval(0.0, None, "dense"))
+
+
+def test_sample_draws_by_a_schedule(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = StepSchedule.of([-2.0, 0.0], ["small", "dense", SKIP], two(tmp_path)).save(tmp_path / "schedule")
+    words = [
+        "sample",
+        "--schedule",
+        str(folder),
+        "--count",
+        "3",
+        "--batch",
+        "2",
+        "--steps",
+        "5",
+        "--out",
+        str(tmp_path),
+    ]
+    found = {}
+    for engine in ("dense", "sparse"):
+        assert main([*words, "--engine", engine, "--json"]) == 0
+        result = json.loads(capsys.readouterr().out)
+        assert result["steps_of"] == {"small": 2, "dense": 1, "skip": 2}
+        with np.load(result["samples"]) as stored:
+            found[engine] = stored["images"].astype(int)
+    assert found["dense"].std() > 10
+    assert np.abs(found["dense"] - found["sparse"]).max() <= 1
+    assert main([*words, "--model", "tiny"]) == 2
+    (folder / "schedule.json").write_text("{}")
+    assert main(words) == 1
+    assert "of version None" in capsys.readouterr().err
