@@ -86,6 +86,7 @@ class _Graph:
         """How many there are by now."""
         return self.pooling.cluster.unique().numel()
 
+    @torch.no_grad()
     def level(self, share: float) -> None:
         """Pool once more and condense edges down to the density to the power of `share`."""
         agreed = self.search.task.node_outputs(self.model).softmax(1)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from common.runs.errors import UsageError
 from glt.features import Features
 from glt.graph import GraphSet
-from glt.tasks.protocol import Teacher, evaluating
+from glt.tasks.protocol import Teacher, evaluating, still
 from glt.tasks.ranking import auc
 
 __all__ = ["GraphClassification"]
@@ -90,8 +90,8 @@ class GraphClassification:
             return self._all.logits(model, self.features)
 
     def node_outputs(self, model: nn.Module) -> Tensor:
-        """Logits (N, classes) of all nodes, whose means are those of their graphs."""
-        with evaluating(model):
+        """Logits (N, classes) of all nodes, whose means are those of their graphs; gradients flow where on."""
+        with still(model):
             logits: Tensor = model(self.features)
         return logits
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from glt.features import Features
 from glt.graph import Graph
 from glt.tasks.pairs import Absent, split_links
-from glt.tasks.protocol import Teacher, evaluating
+from glt.tasks.protocol import Teacher, still
 from glt.tasks.ranking import auc, hits
 
 __all__ = ["LinkPrediction"]
@@ -81,13 +81,14 @@ class LinkPrediction:
 
     def outputs(self, model: nn.Module) -> Tensor:
         """Embeddings (N, width) of all nodes, without dropout."""
-        with evaluating(model):
-            embeddings: Tensor = model(self.features)
-        return embeddings
+        with torch.no_grad():
+            return self.node_outputs(model)
 
     def node_outputs(self, model: nn.Module) -> Tensor:
-        """The same as `outputs`."""
-        return self.outputs(model)
+        """The same as `outputs`, with gradients where they are on."""
+        with still(model):
+            embeddings: Tensor = model(self.features)
+        return embeddings
 
     def objective(self, model: nn.Module) -> Iterator[Tensor]:
         """The engine's `Objective`: one full batch."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from glt.features import Features
 from glt.graph import Graph
-from glt.tasks.protocol import Teacher, evaluating
+from glt.tasks.protocol import Teacher, evaluating, still
 
 __all__ = ["NodeClassification"]
 
@@ -64,13 +64,14 @@ class NodeClassification:
 
     def outputs(self, model: nn.Module) -> Tensor:
         """Logits (N, classes) of all nodes, without dropout; what is withheld has no say in those of the others."""
-        with evaluating(model), self._seeing(model):
-            logits: Tensor = model(self.features)
-        return logits
+        with torch.no_grad():
+            return self.node_outputs(model)
 
     def node_outputs(self, model: nn.Module) -> Tensor:
-        """The same as `outputs`."""
-        return self.outputs(model)
+        """The same as `outputs`, with gradients where they are on."""
+        with still(model), self._seeing(model):
+            logits: Tensor = model(self.features)
+        return logits
 
     def objective(self, model: nn.Module) -> Iterator[Tensor]:
         """The engine's `Objective`: one full batch."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from glt.features import Features
 
-__all__ = ["Task", "Teacher", "evaluating"]
+__all__ = ["Task", "Teacher", "evaluating", "still"]
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,10 @@ class Task(Protocol):
         """What a model is distilled by, without dropout."""
 
     def node_outputs(self, model: nn.Module) -> Tensor:
-        """(N, width): what the network gives every node, without dropout: its logits, or its embedding."""
+        """(N, width): what the network gives every node, without dropout: its logits, or its embedding.
+
+        Gradients flow where they are on.
+        """
 
     def objective(self, model: nn.Module) -> Iterator[Tensor]:
         """The engine's `Objective`."""
@@ -72,12 +75,18 @@ class Task(Protocol):
 
 
 @contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """A model without dropout and gradients inside a block; its mode is left as found."""
+def still(model: nn.Module) -> Iterator[None]:
+    """A model without dropout inside a block; its mode is left as found."""
     mode = model.training
     model.eval()
     try:
-        with torch.no_grad():
-            yield
+        yield
     finally:
         model.train(mode)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """A model without dropout and gradients inside a block; its mode is left as found."""
+    with still(model), torch.no_grad():
+        yield
