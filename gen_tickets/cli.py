@@ -1,4 +1,4 @@
-"""The command `gen-tickets`: find, compare, sample, fid, export, speed, data, doctor."""
+"""The command `gen-tickets`: find, compare, sample, fid, export, speed, schedule, data, doctor."""
 
 from __future__ import annotations
 
@@ -51,6 +51,13 @@ COMMANDS = (
         "gen_tickets.config:Speed",
         "gen_tickets.speed:run",
         "ticket",
+    ),
+    Command(
+        "schedule",
+        "Find out which ticket may denoise which stretch, for a share of the dense network's time.",
+        "gen_tickets._config_schedule:Schedule",
+        "gen_tickets.stepwise.command:run",
+        "tickets",
     ),
     Command(
         "data",

@@ -9,12 +9,13 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from common.scores import Objective
@@ -33,6 +34,11 @@ class Batch(NamedTuple):
     noise: Tensor
     timesteps: Tensor
     labels: Tensor | None
+
+    def rows(self, which: Tensor) -> Batch:
+        """Some of its images, by their numbers (M,), with all that belongs to them."""
+        labels = None if self.labels is None else self.labels[which]
+        return Batch(self.images[which], self.noise[which], self.timesteps[which], labels)
 
 
 @contextmanager
@@ -78,7 +84,7 @@ class Denoising:
         self.scheduler: Any = DDPMScheduler() if scheduler is None else scheduler
         self.timesteps = _timesteps(self.scheduler)
 
-    def batch(self, size: int, seed: int, step: int) -> Batch:
+    def batch(self, size: int, seed: int, step: int, among: Tensor | None = None) -> Batch:
         """Images, drawn with replacement, noise and timesteps: a function of (seed, step) alone, on the CPU.
 
         In a trainer's step on several processes each takes its share of them.
@@ -86,18 +92,25 @@ class Denoising:
         Args:
             size: images, of all processes together.
             seed, step: of the draws.
+            among: timesteps (M,) to draw from, on the CPU; all of them by default.
         """
         generator = torch.Generator().manual_seed(step_seed(seed, "batch", step))
         index = torch.randint(len(self.images), (size,), generator=generator)
         noise = torch.randn((size, *self.images.shape[1:]), generator=generator, dtype=self.images.dtype)
-        timesteps = torch.randint(self.timesteps, (size,), generator=generator)
+        timesteps = torch.randint(self.timesteps if among is None else len(among), (size,), generator=generator)
+        timesteps = timesteps if among is None else among[timesteps]
         rows = slice(share(size).start, share(size).stop)
         index = index[rows].to(self.images.device)
         labels = None if self.labels is None else self.labels[index]
         return Batch(self.images[index], noise[rows], timesteps[rows], labels)
 
-    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        """The mean squared error of the predicted noise, a scalar, on the model's device and in its present mode.
+    def predict(self, model: nn.Module, batch: Batch, weights: Mapping[str, Tensor] | None = None) -> Tensor:
+        """The noise that a model sees in a batch, float32 (N, C, H, W), on its device and in its present mode.
+
+        Args:
+            model: from noisy images, timesteps and perhaps labels to an output with `.sample`.
+            batch: images and the noise to add.
+            weights: parameters by name that take the place of the model's own.
 
         Raises:
             ValueError: the model takes other images or labels than the task has.
@@ -106,9 +119,15 @@ class Denoising:
         device = next(model.parameters()).device
         images, noise, timesteps = (value.to(device) for value in batch[:3])
         given = {} if batch.labels is None else {"class_labels": batch.labels.to(device)}
-        noisy = self.scheduler.add_noise(images, noise, timesteps)
-        predicted: Tensor = model(noisy, timesteps, **given).sample
-        return nn.functional.mse_loss(predicted.float(), noise.float())
+        seen = self.scheduler.add_noise(images, noise, timesteps), timesteps
+        said = model(*seen, **given) if weights is None else functional_call(model, dict(weights), seen, given)
+        predicted: Tensor = said.sample.float()
+        return predicted
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """The mean squared error of the predicted noise, a scalar; device, mode and errors are those of `predict`."""
+        predicted = self.predict(model, batch)
+        return nn.functional.mse_loss(predicted, batch.noise.to(predicted.device).float())
 
     def objective(self, batches: int = 1, size: int = 128, seed: int = 0) -> Objective:
         """The engine's `Objective`: the losses of so many batches, the same ones at every call.
@@ -146,8 +165,7 @@ class Denoising:
         total = 0.0
         with evaluating(model), torch.no_grad():
             for rows in torch.arange(count).split(size):
-                labels = None if self.labels is None else self.labels[rows]
-                loss = self.loss(model, Batch(self.images[rows], noise[rows], timesteps[rows], labels))
+                loss = self.loss(model, Batch(self.images, noise, timesteps, self.labels).rows(rows))
                 total += loss.item() * len(rows)
         return total / count
 

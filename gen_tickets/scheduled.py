@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -70,7 +70,7 @@ class Scheduled(nn.Module):
     ) -> None:
         super().__init__()
         self.schedule, self.levels, self.config = schedule, levels, config
-        self.networks = nn.ModuleDict({name.replace(".", "_"): network for name, network in networks.items()})
+        self.networks = nn.ModuleDict({_key(name): network for name, network in networks.items()})
         self.calls = dict.fromkeys(networks, 0)
         self._said: Tensor | None = None
         self._level = np.inf
@@ -130,8 +130,13 @@ class Scheduled(nn.Module):
     def _call(self, name: str, sample: Tensor, times: Tensor, labels: Tensor | None) -> Tensor:
         self.calls[name] += len(sample)
         given = () if labels is None else (labels,)
-        said: Tensor = self.networks[name.replace(".", "_")](sample, times, *given).sample
+        said: Tensor = self.networks[_key(name)](sample, times, *given).sample
         return said.float()
+
+
+def _key(name: str) -> str:
+    """A name for a submodule: without dots, and none that modules have already."""
+    return f"of {name}".replace(".", "_")
 
 
 def scheduled(schedule: StepSchedule, engine: str, batch: int) -> Scheduled:
@@ -153,6 +158,9 @@ def scheduled(schedule: StepSchedule, engine: str, batch: int) -> Scheduled:
         config = found.maker.config
         masks = Masks(found.masks)
         with torch.no_grad():
-            made = made_by("dense" if masks.density == 1 else engine, found.maker, masks, first.inputs(batch))
-        networks[name] = made.eval()
+            dense = masks.density == 1
+            made = made_by("dense" if dense else engine, found.maker, masks, first.inputs(batch)).eval()
+        if dense and schedule.measured.get("dense") == "channels-last":
+            made = cast(Any, made).to(memory_format=torch.channels_last)
+        networks[name] = made
     return Scheduled(schedule, networks, log_snr(None if first is None else first.scheduler), config).eval()

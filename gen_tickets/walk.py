@@ -56,7 +56,7 @@ class Walk:
 
         Args:
             model: from images, timesteps (N,) and perhaps labels (N,) to an output with `.sample`, the predicted noise;
-                None skips the network: what was said last is said again. To DDIM that is one longer step.
+                None skips the network: what was said last is said again; to DDIM, but for clipping, one longer step.
 
         Raises:
             ValueError: nothing has been said yet, or all steps are taken.
@@ -67,7 +67,7 @@ class Walk:
         seen = self.solver.scale_model_input(self.images, time)
         if model is not None:
             given = () if self.labels is None else (self.labels,)
-            self._said = model(seen, time.expand(len(seen)), *given).sample.float()
+            self._said = model(seen, time.to(seen.device).expand(len(seen)), *given).sample.float()
         if self._said is None:
             raise ValueError("found a first step without a network; expected one, as there is no earlier prediction")
         extra: Mapping[str, Any] = {"generator": self._generator} if self._stochastic else {}

@@ -22,7 +22,7 @@ def command_line(command: str, config: Any, usual: Any, *, positional: Sequence[
         command: such as `glt find`.
         config: a dataclass of settings, nested ones included.
         usual: the same dataclass with the settings that need not be said.
-        positional: fields whose values are given without dashes; they are always said.
+        positional: fields whose values are given without dashes; they are always said, all of a list.
 
     >>> @dataclasses.dataclass
     ... class Settings:
@@ -33,7 +33,8 @@ def command_line(command: str, config: Any, usual: Any, *, positional: Sequence[
     >>> command_line("glt find", Settings("my data.npz", seeds=(0, 1), json=True), Settings(), positional=("dataset",))
     "glt find 'my data.npz' --seeds 0 1"
     """
-    given = [_word(getattr(config, name)) for name in positional]
+    values = [getattr(config, name) for name in positional]
+    given = [_word(one) for value in values for one in (value if isinstance(value, list | tuple) else [value])]
     return shlex.join([*command.split(), *given, *_changed(config, usual, (*_NOT_REPEATED, *positional))])
 
 

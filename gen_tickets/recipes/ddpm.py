@@ -25,7 +25,7 @@ from gen_tickets.pipelines import config_of, load_pipeline
 from gen_tickets.presets import set_to
 from gen_tickets.recipes import Recipe
 
-__all__ = ["bind"]
+__all__ = ["bind", "task_of"]
 
 _JUDGED = 2000  # test images of the loss
 _SCORED = 128  # training images a batch of criteria, or four batches of the training if those are fewer
@@ -35,7 +35,7 @@ def bind(config: Find, images: Images, seed: int, teacher: Mapping[str, Tensor] 
     """See `gen_tickets.recipes.bind`; images of a latent model are encoded first."""
     del teacher  # there is nothing to distil from here
     network, model = _network(config, images, seed)
-    train, test = (_task(network, images, split) for split in ("train", "test"))
+    train, test = (task_of(network, images, split) for split in ("train", "test"))
     how = config.training
     scored = min(_SCORED, 4 * set_to(how.batch))
     settings = ddpm.Settings(
@@ -104,7 +104,8 @@ def _encoded(folder: str, images: Tensor) -> Tensor:
     return encode(load_autoencoder(folder), images)
 
 
-def _task(network: Network, images: Images, split: str) -> Denoising:
+def task_of(network: Network, images: Images, split: str) -> Denoising:
+    """The noise prediction of a network on the `train` images, or on the first 2000 `test` ones."""
     shown, labels = images.train, images.labels_train
     if split == "test":
         shown = images.test[:_JUDGED]

@@ -92,7 +92,7 @@ def family(paths: Sequence[str | Path]) -> Family:
     for ticket, path in tickets:
         found = opened(ticket)
         _fits(found, first, path)
-        name = DENSE if ticket.density == 1 else f"kept-{100 * ticket.density:.3g}%"
+        name = DENSE if ticket.density == 1 else f"kept-{100 * ticket.density:.3g}"
         if name in members:
             refuse(f"two tickets of density {ticket.density:.4g}", "tickets of different densities", "Leave one out.")
         models[name], masks[name] = found.maker.eval().requires_grad_(False), found.masks

@@ -1,0 +1,156 @@
+"""`gen-tickets schedule`: from tickets to a schedule, its scores beside the baselines, a report; what it refuses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from common.masks import Masks, prunable
+from common.runs.store import Run
+from common.ticket import Ticket
+from gen_tickets import _classifier
+from gen_tickets.cli import main
+from gen_tickets.networks import Network
+from gen_tickets.schedule import StepSchedule
+from gen_tickets.stepwise.family import folders
+
+SIZES = {"intervals": 3, "steps": 6, "noises": 6, "samples": 40, "seeds": 2, "batch": 20, "engine": "dense"}
+QUICK = [word for name, value in SIZES.items() for word in (f"--{name}", str(value))] + ["--cost", "macs"]
+BASELINES = ["dense", "ticket", "small-to-large", "large-to-small", "interleaved", "uniform", "random"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A cache of this module's own, and a classifier of one epoch."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("home")
+        patch.setenv("GLT_HOME", str(folder))
+        patch.setitem(_classifier.RECIPES, "digits", _classifier.Recipe((8, 16), 1))
+        yield folder
+
+
+def ticket(folder: Path, density: float, network: Network | None = None) -> str:
+    """A ticket as a search leaves it; its masks are nested, its weights those of one network."""
+    made = network or Network("ddpm", "tiny", (1, 8, 8))
+    model = made.initial(0)
+    torch.manual_seed(0)
+    masks = Masks({name: torch.rand_like(param) < density for name, param in prunable(model).items()})
+    trained = {name: value * masks.get(name, 1) for name, value in model.state_dict().items()}
+    recipe = {"network": made.as_dict(), "find": {"dataset": "digits"}}
+    return str(Ticket(masks, dict(model.state_dict()), trained=trained, recipe=recipe).save(folder))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run's folder with a dense network and two rounds."""
+    home = tmp_path_factory.mktemp("run") / "rounds" / "seed-0"
+    ticket(home / "dense", 1.0)
+    for number, density in ((1, 0.5), (2, 0.2)):
+        ticket(home / "global" / f"round-{number:02d}", density)
+    return home.parents[1]
+
+
+def schedule(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> tuple[Any, str]:
+    bare = next((number for number, word in enumerate(words) if word.startswith("--")), len(words))
+    assert main(["schedule", *words[:bare], *QUICK, *words[bare:], "--json"]) == code  # what comes last wins
+    shown = capsys.readouterr()
+    return json.loads(shown.out) if code == 0 else None, shown.err
+
+
+def test_a_schedule_from_a_run(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found, _ = schedule(capsys, str(run), "--budget", "0.6", "--out", str(tmp_path))
+    assert set(found) == {
+        "schedule", "intervals", "cost_ratio", "measured_speedup", "quality", "winning", "damage", "search_seconds",
+        "seconds", "report",
+    }  # fmt: skip
+    assert 0.2 < found["cost_ratio"] <= 0.6
+    assert found["quality"]["name"] == "FD[digits-cnn]"
+    assert list(found["quality"])[1:] == ["schedule", *BASELINES]
+    assert found["quality"]["dense"]["n"] == 2
+    assert found["damage"]["joint"] > 0
+    assert found["intervals"][0]["log_snr_from"] is None
+    assert found["intervals"][-1]["log_snr_to"] is None
+    kept = StepSchedule.load(found["schedule"])
+    assert [one.ticket for one in kept.intervals] == [one["ticket"] for one in found["intervals"]]
+    assert kept.about["budget"] == 0.6
+    page = Path(found["report"]).read_text()
+    for words in ("What every swap damages", "Damage against cost", "Who denoises when", "Samples along the budget"):
+        assert words in page
+    drawn = ["sample", "--schedule", found["schedule"], "--steps", "6", "--count", "2", "--out", str(tmp_path / "x")]
+    assert main([*drawn, "--json"]) == 0
+    with np.load(json.loads(capsys.readouterr().out)["samples"]) as stored:
+        assert stored["images"].shape == (2, 8, 8, 1)
+
+
+def test_another_budget_measures_only_what_is_new(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, _ = schedule(capsys, str(run), "--budget", "1.0", "--out", str(tmp_path), "--name", "one")
+    swaps = [key for key in Run(tmp_path / "one").finished() if "damage-features" in key]
+    times = [(tmp_path / "one" / "rounds" / key / "done.json").stat().st_mtime_ns for key in swaps]
+    assert len(swaps) == 3 * 3  # two tickets and skipping, in three intervals
+    assert [one["ticket"] for one in first["intervals"]] == ["dense"]
+    assert first["quality"]["schedule"] == first["quality"]["dense"]
+    less, _ = schedule(capsys, str(run), "--budget", "0.4", "--out", str(tmp_path), "--name", "one")
+    assert less["cost_ratio"] <= 0.4 < first["cost_ratio"]
+    assert times == [(tmp_path / "one" / "rounds" / key / "done.json").stat().st_mtime_ns for key in swaps]
+
+
+@pytest.mark.parametrize("how", [["--tune", "12"], ["--joint", "12", "--lr", "1e-3"]])
+def test_training_for_the_schedule_and_another_search(
+    how: list[str], run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found, shown = schedule(capsys, str(run), "--budget", "0.6", "--skip", "false", "--out", str(tmp_path), *how)
+    before = found["before_training"]
+    assert before["quality"]["dense"]["n"] == found["quality"]["dense"]["n"] == 2
+    assert (before["quality"]["dense"] == found["quality"]["dense"]) == (how[0] == "--tune")
+    assert before["quality"]["ticket"] != found["quality"]["ticket"] or how[0] == "--tune"
+    assert "Losses while training" in Path(found["report"]).read_text()
+    assert "trained: " in shown
+    kept = StepSchedule.load(found["schedule"])
+    used = {one.ticket for one in kept.intervals} - {"dense"}
+    assert used
+    again, shown = schedule(capsys, str(run), "--budget", "0.6", "--skip", "false", "--out", str(tmp_path), *how)
+    assert again["quality"] == found["quality"]
+    assert "swap 1/" not in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        ([], 2, "name tickets, or the run"),
+        (["RUN", "--budget", "0.01", "--skip", "false"], 1, "budget of 0.01 of the dense cost; expected 0.2"),
+        (["RUN", "--budget", "1.5"], 2, "--budget is a share of the dense network's cost, in (0, 1]; found 1.5"),
+        (["RUN/rounds/seed-0/dense"], 1, "found 1 ticket; expected a dense network and at least one ticket"),
+        (["RUN/rounds/seed-0/global/round-01", "RUN/rounds/seed-0/global/round-02"], 1, "found no dense network"),
+        (["RUN", "OTHER"], 1, "Schedule tickets of one network"),
+        (["RUN/rounds"], 1, "found no ticket in"),
+        (["RUN", "--intervals", "7"], 1, "found 7 intervals; expected 1 to 6"),
+        (["RUN", "--tune", "5", "--joint", "5"], 2, "leave one of them out"),
+        (["RUN", "--engine", "fast"], 2, "--engine is one of"),
+    ],
+)
+def test_bad_input_gets_one_clear_error(
+    words: list[str], code: int, message: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = ticket(tmp_path / "other", 0.3, Network("ddpm", "tiny", (1, 16, 16))) if "OTHER" in words else ""
+    given = [word.replace("RUN", str(run)).replace("OTHER", other) for word in words]
+    _, shown = schedule(capsys, *given, "--out", str(tmp_path / "runs"), code=code)
+    assert message in shown
+    assert "Traceback" not in shown
+
+
+def test_a_comparison_is_searched_one_method_at_a_time(run: Path, tmp_path: Path) -> None:
+    assert [path.name for path in folders([run])] == ["dense", "round-01", "round-02"]
+    assert folders([run / "rounds" / "seed-0" / "global"]) == folders([run])
+    ticket(tmp_path / "rounds" / "seed-0" / "dense", 1.0)
+    for method in ("global", "uniform"):
+        ticket(tmp_path / "rounds" / "seed-0" / method / "round-01", 0.5)
+    with pytest.raises(ValueError, match="found the methods global, uniform"):
+        folders([tmp_path])
