@@ -7,10 +7,9 @@ with another budget measures only what is new.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property, partial
-from itertools import product
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -27,7 +26,7 @@ from gen_tickets.extractors import Extractor
 from gen_tickets.schedule import Member, StepSchedule
 from gen_tickets.scheduled import log_snr
 from gen_tickets.stepwise.costs import cost_table, measure, prepared
-from gen_tickets.stepwise.damage import Damage
+from gen_tickets.stepwise.damage import Damage, table
 from gen_tickets.stepwise.family import Family
 from gen_tickets.stepwise.grid import Grid, grid
 from gen_tickets.stepwise.refine import Settings, refine
@@ -152,7 +151,14 @@ class Searcher:
     def joint(self, assignment: Assignment) -> float:
         """Damage of a schedule that is sampled as a whole, or was in this run."""
         key = f"{self.stage}/joint/{'-'.join(map(str, assignment))}"
-        return self._once(key, lambda: self.damage.joint(assignment))[0]
+        known = self.store.done(key)
+        if known is None:
+            begin = time.perf_counter()
+            with threads(self.config.threads):
+                harm = self.damage.joint(assignment)
+            known = {"damage": harm, "took": time.perf_counter() - begin}
+            self.store.finish(key, known)
+        return float(known["damage"])
 
     def schedule(self, assignment: Sequence[int], **about: Any) -> StepSchedule:
         """An assignment as a schedule of this family."""
@@ -183,32 +189,26 @@ class Searcher:
         return [one for some in payable for one in some[-self.config.looks :]]
 
     def _table(self) -> np.ndarray:
-        """The damage of every swap."""
+        """The damage of every swap, each kept as soon as it is measured."""
         shape = len(self.grid.counts), len(self.names)
-        found = np.zeros(shape)
-        for interval, choice in product(range(shape[0]), range(1, shape[1])):
-            key = f"{self.stage}/damage-{self.config.space}/{interval:02d}-{choice}"
-            harm, new = self._once(key, partial(self._cell, interval, choice))
-            found[interval, choice] = harm
-            if new:
-                fields = {"interval": interval + 1, "by": self.names[choice], "damage": f"{harm:.4g}"}
-                number, total = interval * (shape[1] - 1) + choice, shape[0] * (shape[1] - 1)
-                self.console.round(number, total, fields, what="swap")
-        return found
-
-    def _cell(self, interval: int, choice: int) -> float:
-        return self.damage.cell(interval, choice)
-
-    def _once(self, key: str, measure: Callable[[], float]) -> tuple[float, bool]:
-        """A damage that is measured now or was before, and whether it is new."""
-        known = self.store.done(key)
-        if known is not None:
-            return float(known["damage"]), False
+        keys = {cell: f"{self.stage}/damage-{self.config.space}/{cell[0]:02d}-{cell[1]}" for cell in np.ndindex(shape)}
+        known = {cell: self.store.done(key) for cell, key in keys.items()}
+        done = {cell: float(one["damage"]) for cell, one in known.items() if one is not None}
         begin = time.perf_counter()
+
+        def tell(interval: int, choice: int, harm: float) -> None:
+            nonlocal begin
+            now = time.perf_counter()
+            self.store.finish(keys[interval, choice], {"damage": harm, "took": now - begin})
+            begin = now
+            fields = {"interval": interval + 1, "by": self.names[choice], "damage": f"{harm:.4g}"}
+            if choice:
+                self.console.round(interval * shape[1] + choice, len(keys), fields, what="swap")
+
+        if len(done) == len(keys):
+            return np.array([done[cell] for cell in np.ndindex(shape)]).reshape(shape)
         with threads(self.config.threads):
-            harm = measure()
-        self.store.finish(key, {"damage": harm, "took": time.perf_counter() - begin})
-        return harm, True
+            return table(self.damage, self.names, done, tell)
 
     def _refined(
         self, points: Sequence[Point], costs: np.ndarray, allowed: np.ndarray, known: Mapping[Assignment, float]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,24 +15,15 @@ from common.masks import Masks
 from common.runs.cli import Command, main
 from common.runs.stats import estimate
 from common.ticket import Ticket
-from gen_tickets import _classifier, extractors
+from gen_tickets import extractors
 from gen_tickets.data import as_bytes, load
 from gen_tickets.draw import Sampler, draw
 from gen_tickets.networks import Network, opened
 
+pytestmark = pytest.mark.usefixtures("home")
 COMMANDS = [Command("fid", "", "gen_tickets._config_tools:Fid", "gen_tickets.fid:run", "ticket")]
 QUICK = ("--samples", "80", "--threads", "1", "--batch", "40", "--engine", "dense")
 IMAGE = (1, 8, 8)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A cache of this module's own, and a classifier of one epoch."""
-    with pytest.MonkeyPatch.context() as patch:
-        folder = tmp_path_factory.mktemp("home")
-        patch.setenv("GLT_HOME", str(folder))
-        patch.setitem(_classifier.RECIPES, "digits", _classifier.Recipe((8, 16), 1))
-        yield folder
 
 
 def ticket_of(network: Network, folder: Path, recipe: dict[str, Any], *, trained: bool = True) -> str:

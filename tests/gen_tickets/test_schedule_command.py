@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,25 +13,15 @@ import torch
 from common.masks import Masks, prunable
 from common.runs.store import Run
 from common.ticket import Ticket
-from gen_tickets import _classifier
 from gen_tickets.cli import main
 from gen_tickets.networks import Network
 from gen_tickets.schedule import StepSchedule
 from gen_tickets.stepwise.family import folders
 
+pytestmark = pytest.mark.usefixtures("home")
 SIZES = {"intervals": 3, "steps": 6, "noises": 6, "samples": 40, "seeds": 2, "batch": 20, "engine": "dense"}
 QUICK = [word for name, value in SIZES.items() for word in (f"--{name}", str(value))] + ["--cost", "macs"]
 BASELINES = ["dense", "ticket", "small-to-large", "large-to-small", "interleaved", "uniform", "random"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A cache of this module's own, and a classifier of one epoch."""
-    with pytest.MonkeyPatch.context() as patch:
-        folder = tmp_path_factory.mktemp("home")
-        patch.setenv("GLT_HOME", str(folder))
-        patch.setitem(_classifier.RECIPES, "digits", _classifier.Recipe((8, 16), 1))
-        yield folder
 
 
 def ticket(folder: Path, density: float, network: Network | None = None) -> str:
@@ -94,7 +83,7 @@ def test_another_budget_measures_only_what_is_new(
     first, _ = schedule(capsys, str(run), "--budget", "1.0", "--out", str(tmp_path), "--name", "one")
     swaps = [key for key in Run(tmp_path / "one").finished() if "damage-features" in key]
     times = [(tmp_path / "one" / "rounds" / key / "done.json").stat().st_mtime_ns for key in swaps]
-    assert len(swaps) == 3 * 3  # two tickets and skipping, in three intervals
+    assert len(swaps) == 3 * 4  # the dense network, two tickets and skipping, in three intervals
     assert [one["ticket"] for one in first["intervals"]] == ["dense"]
     assert first["quality"]["schedule"] == first["quality"]["dense"]
     less, _ = schedule(capsys, str(run), "--budget", "0.4", "--out", str(tmp_path), "--name", "one")

@@ -1,0 +1,117 @@
+"""Step schedules on MNIST: quality against budget, for the schedule found and every baseline at the same budget.
+
+The families are the rounds of `benchmarks/ddpm_tickets.py`, one a seed: U-Nets `small` at 16 pixels, DDIM in 50 steps.
+It is `gen-tickets schedule` with these settings, which goes on where it was broken off; a row of the results is a seed
+and a budget. Hours on two cores: MNIST under `$GLT_DATA`, and that run in `runs`.
+
+    python benchmarks/step_schedules.py --budgets 0.8 0.5 0.3
+    python benchmarks/step_schedules.py --space prior --label prior     # an ablation
+    python benchmarks/step_schedules.py --table                         # what the results hold so far, as markdown
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from common.runs.files import read_lines
+from common.runs.progress import Console
+from common.runs.stats import Estimate, estimate
+from gen_tickets._config_schedule import Schedule
+from gen_tickets.stepwise.command import run
+
+RESULTS = Path(__file__).parent / "results" / "step_schedules.jsonl"
+KEY = ("label", "seed", "budget")
+
+
+def settings(arguments: argparse.Namespace, seed: int, budget: float) -> Schedule:
+    """What is searched; everything that is not said here is a default of `gen-tickets`."""
+    home = Path(arguments.run) / "rounds" / f"seed-{seed}"
+    rounds = [home / arguments.method / f"round-{number:02d}" for number in arguments.rounds]
+    return Schedule(
+        tickets=[str(home / "dense"), *map(str, rounds)],
+        budget=budget,
+        engine=arguments.engine,
+        intervals=arguments.intervals,
+        space=arguments.space,
+        skip=arguments.skip,
+        tune=arguments.tune,
+        joint=arguments.joint,
+        samples=arguments.samples,
+        seeds=1,
+        out=arguments.out,
+    )
+
+
+def keep(row: dict[str, Any], results: Path) -> None:
+    """Put a row into the results in place of that of the same key."""
+    known = {tuple(one[name] for name in KEY): one for one in read_lines(results)} if results.is_file() else {}
+    known[tuple(row[name] for name in KEY)] = row
+    results.write_text("".join(f"{json.dumps(one)}\n" for one in known.values()), encoding="utf-8")
+
+
+def tables(results: Path) -> list[str]:
+    """Lines of markdown: a table a label, a line a budget, a column a schedule, means over the seeds that are there."""
+    rows = read_lines(results)
+    lines: list[str] = []
+    for label in dict.fromkeys(row["label"] for row in rows):
+        mine = [row for row in rows if row["label"] == label]
+        columns = list(dict.fromkeys(name for row in mine for name in row["quality"] if name != "name"))
+        lines += [f"### {label}: {mine[0]['quality']['name']}", ""]
+        lines += [f"| budget | {' | '.join(columns)} | cost | speed, measured | joint / predicted |"]
+        lines += ["| --- |" + " --- |" * (len(columns) + 3)]
+        for budget in sorted({row["budget"] for row in mine}, reverse=True):
+            found = [row for row in mine if row["budget"] == budget]
+            scores = [[row["quality"][name]["mean"] for row in found if name in row["quality"]] for name in columns]
+            ratio = [row["damage"]["joint"] / max(row["damage"]["predicted"], 1e-9) for row in found]
+            more = [_cell([row[name] for row in found]) for name in ("cost_ratio", "measured_speedup")]
+            lines.append(f"| {budget:.0%} | {' | '.join([*map(_cell, scores), *more, _cell(ratio)])} |")
+        lines.append("")
+    return lines
+
+
+def _cell(values: list[float]) -> str:
+    if not values:
+        return ""
+    found: Estimate = estimate(values)
+    spread = "" if found.ci95 is None else f" ± {found.ci95:.2g}"
+    return f"{found.mean:.3g}{spread}" + ("" if found.n == 3 else f" (n={found.n})")
+
+
+def main() -> None:
+    """Search for every seed and budget, and write what is finished."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", default="runs/ddpm-mnist-16-1000", help="of benchmarks/ddpm_tickets.py")
+    parser.add_argument("--method", default="global", help="whose rounds")
+    parser.add_argument("--rounds", type=int, nargs="+", default=[1, 3, 4, 5])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--budgets", type=float, nargs="+", default=[0.8, 0.5, 0.3])
+    parser.add_argument("--engine", default="sparse")
+    parser.add_argument("--intervals", type=int, default=10)
+    parser.add_argument("--space", default="features")
+    parser.add_argument("--skip", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--tune", type=int, default=0)
+    parser.add_argument("--joint", type=int, default=0)
+    parser.add_argument("--samples", type=int, default=2000)
+    parser.add_argument("--label", default="features")
+    parser.add_argument("--out", default="runs")
+    parser.add_argument("--results", default=str(RESULTS))
+    parser.add_argument("--table", action="store_true", help="print the results")
+    arguments = parser.parse_args()
+    if arguments.table:
+        print("\n".join(tables(Path(arguments.results))))
+        return
+    for seed in arguments.seeds:
+        for budget in arguments.budgets:
+            config = settings(arguments, seed, budget)
+            with Console() as console:
+                found = run(config, console)
+            about = {"label": arguments.label, "seed": seed, "budget": budget, "settings": dataclasses.asdict(config)}
+            keep({**about, **found}, Path(arguments.results))
+
+
+if __name__ == "__main__":
+    main()
