@@ -6,7 +6,9 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["absent", "find", "places", "tidy"]
+from common.runs.errors import MissingData
+
+__all__ = ["absent", "downloaded", "find", "places", "tidy"]
 
 
 def places(root: str | Path | None) -> list[Path]:
@@ -35,6 +37,28 @@ def absent(name: str, root: str | Path | None, put: str, instead: str) -> str:
     """
     looked = ", ".join(str(place) for place in places(root))
     return f"{name} is not on this machine (looked in {looked}). {put}, or use the embedded data set: {instead}."
+
+
+def downloaded(raw: Path, fetch: Callable[[str], object], missing: str) -> Path:
+    """Let a data set of torch-geometric fetch itself, and return the folder of all sets of its kind.
+
+    Args:
+        raw: where its files come to lie: the last two parts below that folder.
+        fetch: makes the data set in that folder, which downloads it.
+        missing: what to say if nothing can be downloaded.
+
+    Raises:
+        MissingData: `GLT_OFFLINE` is set, or the download failed; what it left empty is removed.
+    """
+    folder = raw.parents[1]
+    if os.environ.get("GLT_OFFLINE"):
+        raise MissingData(missing)
+    try:
+        fetch(str(folder))
+    except Exception as error:  # PyG's downloaders raise whatever their transport raises
+        tidy(raw.parent / "processed", raw, raw.parent, folder, folder.parent)
+        raise MissingData(f"{missing} (The download failed: {type(error).__name__}.)") from error
+    return folder
 
 
 def tidy(*folders: Path) -> None:

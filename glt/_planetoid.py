@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
-from common.runs.errors import MissingData
-from glt._places import absent, find, places, tidy
+from glt._places import absent, downloaded, find, places
 
 __all__ = ["PLANETOID", "download", "planetoid_folder", "read"]
 
@@ -83,22 +81,16 @@ def download(name: str, root: str | Path | None = None, into: str | Path | None 
     Raises:
         MissingData: `GLT_OFFLINE` is set, or the download failed.
     """
-    folder = Path(into or places(None)[-1]).expanduser() / "planetoid"
-    raw = folder / name / "raw"
+    raw = Path(into or places(None)[-1]).expanduser() / "planetoid" / name / "raw"
     wanted = ", ".join(f"ind.{name.lower()}.{part}" for part in _PARTS)
     put = (
         f"Put the 8 files {wanted} into {raw}, or name their folder by --data-root or GLT_DATA (as "
         f"planetoid/{name}/raw there)"
     )
-    if os.environ.get("GLT_OFFLINE"):
-        raise MissingData(absent(name, root, put, "digits"))
-    from torch_geometric.datasets import Planetoid
 
-    try:
-        Planetoid(str(folder), name)
-    except Exception as error:  # PyG's downloaders raise whatever their transport raises
-        tidy(raw.parent / "processed", raw, raw.parent, folder, folder.parent)
-        raise MissingData(
-            f"{absent(name, root, put, 'digits')} (The download failed: {type(error).__name__}.)"
-        ) from error
-    return folder
+    def fetch(folder: str) -> object:
+        from torch_geometric.datasets import Planetoid
+
+        return Planetoid(folder, name)
+
+    return downloaded(raw, fetch, absent(name, root, put, "digits"))

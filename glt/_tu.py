@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from common.runs.errors import MissingData
-from glt._places import absent, find, places, tidy
+from glt._places import absent, downloaded, find, places
 from glt.graph import GraphSet
 from glt.splits import stratified
 
@@ -86,22 +84,16 @@ def _file(raw: Path, name: str, part: str) -> Path:
 
 
 def _download(name: str, root: str | Path | None) -> Path:
-    folder = places(None)[-1] / "tu"
-    raw = folder / name / "raw"
+    raw = places(None)[-1] / "tu" / name / "raw"
     files = ", ".join(f"{name}_{part}.txt" for part in _PARTS)
     put = (
         f"Put {files} and, where there are any, the labels and attributes of nodes into {raw}, or name their folder by "
         f"--data-root or GLT_DATA (as tu/{name}/raw there)"
     )
-    if os.environ.get("GLT_OFFLINE"):
-        raise MissingData(absent(name, root, put, "motifs"))
-    from torch_geometric.datasets import TUDataset
 
-    try:
-        TUDataset(str(folder), name)
-    except Exception as error:  # PyG's downloaders raise whatever their transport raises
-        tidy(raw.parent / "processed", raw, raw.parent, folder, folder.parent)
-        raise MissingData(
-            f"{absent(name, root, put, 'motifs')} (The download failed: {type(error).__name__}.)"
-        ) from error
-    return folder
+    def fetch(folder: str) -> object:
+        from torch_geometric.datasets import TUDataset
+
+        return TUDataset(folder, name)
+
+    return downloaded(raw, fetch, absent(name, root, put, "motifs"))
