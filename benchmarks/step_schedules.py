@@ -47,8 +47,12 @@ def settings(arguments: argparse.Namespace, seed: int, budget: float) -> Schedul
 
 
 def keep(row: dict[str, Any], results: Path) -> None:
-    """Put a row into the results in place of that of the same key."""
+    """Put a row into the results in place of that of the same key; one of other settings under that label is refused."""
     known = {tuple(one[name] for name in KEY): one for one in read_lines(results)} if results.is_file() else {}
+    for one in known.values():
+        same = [{**way["settings"], "tickets": None, "budget": None} for way in (one, row)]
+        if one["label"] == row["label"] and same[0] != same[1]:
+            raise SystemExit(f"the results hold other settings under {row['label']!r}; choose another --label")
     known[tuple(row[name] for name in KEY)] = row
     results.write_text("".join(f"{json.dumps(one)}\n" for one in known.values()), encoding="utf-8")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -10,6 +11,7 @@ from typing import NoReturn
 __all__ = ["SKIP", "Interval", "ScheduleError", "check", "refuse"]
 
 SKIP = "skip"
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._=+-]*")
 
 
 class ScheduleError(ValueError):
@@ -36,6 +38,12 @@ def check(intervals: Sequence[Interval], members: Collection[str]) -> None:
     if not intervals or intervals[0].log_snr_from is not None or intervals[-1].log_snr_to is not None:
         ends = "no interval" if not intervals else f"{intervals[0].log_snr_from} to {intervals[-1].log_snr_to}"
         refuse(ends, "intervals from null, the noisiest end, to null, the cleanest", "Open both ends.")
+    for bound in (bound for one in intervals for bound in (one.log_snr_from, one.log_snr_to)):
+        if bound is not None and (isinstance(bound, bool) or not isinstance(bound, int | float)):
+            refuse(f"a bound {bound!r}", "a number, or null for an open end", "Correct it.")
+    for name in members:
+        if name == SKIP or not _NAME.fullmatch(name):
+            refuse(f"a network called {name!r}", "letters, digits and . _ = + -, and not skip", "Rename it.")
     for left, right in pairwise(intervals):
         end, begin = left.log_snr_to, right.log_snr_from
         if end is None or begin is None or end != begin:

@@ -17,6 +17,7 @@ References:
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
@@ -115,13 +116,25 @@ class StepSchedule:
         """Who denoises at log-SNRs (N,)."""
         return [self.intervals[number].ticket for number in self.at(log_snr)]
 
+    def taken(self, log_snr: np.ndarray) -> list[str]:
+        """Who takes the steps of a sampling at log-SNRs (N,), in its order.
+
+        Steps to skip before any prediction are taken by the network of the interval before.
+        """
+        names, numbers = self.names(log_snr), self.at(log_snr)
+        first = next((n for n, name in enumerate(names) if name != SKIP), len(names))
+        if first and names:
+            before = [interval.ticket for interval in self.intervals[: numbers[0]] if interval.ticket != SKIP]
+            names[0] = before[-1]
+        return names
+
     def cost(self, log_snr: np.ndarray, of: str = "seconds") -> float:
         """Cost of one image whose steps are at log-SNRs (N,): `seconds` or `macs`.
 
         Raises:
             ScheduleError: a network has no such cost.
         """
-        used = [name for name in self.names(log_snr) if name != SKIP]
+        used = [name for name in self.taken(log_snr) if name != SKIP]
         found = [getattr(self.members[name], of) for name in used]
         if None in found:
             name = used[found.index(None)]
@@ -139,12 +152,14 @@ class StepSchedule:
         """
         place = Path(folder)
         used = {interval.ticket for interval in self.intervals} | {"dense"}
+        tickets = {name: self.ticket(name) for name in self.members if name in used}
+        if (place / _FILE).is_file():
+            shutil.rmtree(place / "tickets", ignore_errors=True)
         kept = {}
-        for name, member in self.members.items():
-            if name in used:
-                ticket = self.ticket(name)
-                ticket.save(place / "tickets" / name)
-                kept[name] = replace(member, folder=f"tickets/{name}", digest=ticket.digest, density=ticket.density)
+        for name, ticket in tickets.items():
+            ticket.save(place / "tickets" / name)
+            place_of = f"tickets/{name}"
+            kept[name] = replace(self.members[name], folder=place_of, digest=ticket.digest, density=ticket.density)
         write_atomic(place / _FILE, dump(replace(self, members=kept).as_dict()) + "\n")
         return place
 
@@ -165,7 +180,7 @@ class StepSchedule:
             members = {name: Member(**value) for name, value in known["members"].items()}
             intervals = tuple(Interval(**value) for value in known["intervals"])
             home = {n: replace(m, folder=str((path.parent / m.folder).resolve())) for n, m in members.items()}
-            return cls(intervals, home, known.get("measured", {}), known.get("about", {}))
+            return cls(intervals, home, dict(known.get("measured") or {}), dict(known.get("about") or {}))
         except (TypeError, KeyError, AttributeError) as error:
             why = f"{type(error).__name__}: {error}"
             raise ScheduleError(f"{path}: found fields that do not fit ({why}); expected those of a schedule. Correct "

@@ -85,13 +85,16 @@ class Scheduled(nn.Module):
         """Of the weights."""
         return next(self.parameters()).dtype
 
-    def forward(self, sample: Tensor, timestep: Any, class_labels: Tensor | None = None, **_: Any) -> Predicted:
+    def forward(
+        self, sample: Tensor, timestep: Any, class_labels: Tensor | None = None, return_dict: bool = True
+    ) -> Predicted | tuple[Tensor]:
         """Predict the noise in images.
 
         Args:
             sample: (N, C, H, W).
             timestep: a number, or one for all or for each, (N,); fractions lie between the training timesteps.
             class_labels: (N,), of a conditional model.
+            return_dict: whether to give `Predicted`, or a tuple of the noise alone, as in diffusers.
 
         Raises:
             ScheduleError: a batch in several intervals of which one is skipped.
@@ -101,7 +104,7 @@ class Scheduled(nn.Module):
         numbers = self.schedule.at(levels)
         found = np.unique(numbers)
         if len(found) == 1:
-            return Predicted(self._say(int(found[0]), float(levels[0]), sample, times, class_labels))
+            return self._said_as(self._say(int(found[0]), float(levels[0]), sample, times, class_labels), return_dict)
         if any(self.schedule.intervals[number].ticket == SKIP for number in found):
             raise ScheduleError(
                 "found a batch in several intervals, one of them skipped; expected timesteps of one interval. Call the "
@@ -113,11 +116,15 @@ class Scheduled(nn.Module):
             labels = None if class_labels is None else class_labels[rows]
             said[rows] = self._call(self.schedule.intervals[number].ticket, sample[rows], times[rows], labels)
         self._said = None
-        return Predicted(said)
+        return self._said_as(said, return_dict)
+
+    @staticmethod
+    def _said_as(said: Tensor, return_dict: bool) -> Predicted | tuple[Tensor]:
+        return Predicted(said) if return_dict else (said,)
 
     def _say(self, number: int, level: float, sample: Tensor, times: Tensor, labels: Tensor | None) -> Tensor:
         """The prediction of an interval; a skipped one repeats the last, if that is of the same sampling."""
-        if level < self._level or (self._said is not None and self._said.shape != sample.shape):
+        if level <= self._level or (self._said is not None and self._said.shape != sample.shape):
             self._said = None
         self._level = level
         name = self.schedule.intervals[number].ticket

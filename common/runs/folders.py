@@ -15,7 +15,9 @@ from common.runs.files import canonical, plain
 
 __all__ = ["claim", "clear", "drop_cut_line", "folder_name", "read_config", "refuse_change"]
 
-_OURS = ("config.yaml", "manifest.json", "events.jsonl", "rounds", "ticket", "comparison.json", "report.html")
+_OURS = (
+    "config.yaml", "manifest.json", "events.jsonl", "rounds", "ticket", "comparison.json", "report.html", "schedules",
+)  # fmt: skip
 
 
 def folder_name(config: Mapping[str, Any]) -> str:

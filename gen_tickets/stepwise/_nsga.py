@@ -21,7 +21,7 @@ from gen_tickets.stepwise._repair import Repair
 if TYPE_CHECKING:
     from gen_tickets.stepwise.refine import Settings
 
-__all__ = ["Search", "judged"]
+__all__ = ["Search", "judged", "load_optuna"]
 
 Assignment = tuple[int, ...]
 _TRIES = 50
@@ -44,7 +44,7 @@ class Search:
 
     def run(self, seeds: Sequence[Assignment]) -> None:
         """Ask, judge and tell until there were enough schedules, or a generation brings no new one."""
-        optuna, (count, choices) = _optuna(), self.repair.prices.shape
+        optuna, (count, choices) = load_optuna(), self.repair.prices.shape
         self.waiting = self.first(seeds)
         whole = optuna.distributions.IntDistribution(0, choices - 1)
         space = {f"interval-{place}": whole for place in range(count)}
@@ -121,7 +121,8 @@ def _sampler(optuna: ModuleType, search: Search, space: Mapping[str, Any]) -> An
     return Repairing(population_size=search.settings.population, seed=search.settings.seed)
 
 
-def _optuna() -> ModuleType:
+def load_optuna() -> ModuleType:
+    """The module, which an extra installs; raises a UsageError without it."""
     try:
         import optuna
     except ImportError:

@@ -8,33 +8,25 @@ from pathlib import Path
 from typing import Any
 
 from common.runs.errors import UsageError
-from common.runs.files import read_object
 from common.runs.progress import Console
 from common.runs.session import clock, worked
 from common.runs.stats import is_winning
 from common.runs.store import Run
-from common.ticket_file import TICKET
 from gen_tickets import data, extractors
 from gen_tickets._config_schedule import Schedule
 from gen_tickets.data import Images
-from gen_tickets.draw import Sampler
-from gen_tickets.engines import ENGINES
 from gen_tickets.extractors import Extractor
-from gen_tickets.quality import FEWEST
-from gen_tickets.schedule import StepSchedule
-from gen_tickets.stepwise.baselines import baselines
+from gen_tickets.stepwise._checks import check
+from gen_tickets.stepwise.bench import Bench, Tried
 from gen_tickets.stepwise.family import Family, family, folders
 from gen_tickets.stepwise.report import Outcome, write_report
-from gen_tickets.stepwise.search import Found, Searcher
-from gen_tickets.stepwise.training import trained
-from gen_tickets.stepwise.verify import judged, speedup
+from gen_tickets.stepwise.search import Found, search
+from gen_tickets.stepwise.training import trainable, trained
+from gen_tickets.stepwise.verify import contenders, judged, speedup
 
 __all__ = ["run"]
 
-_NOT_IDENTITY = (
-    "tickets", "budget", "looks", "refine", "samples", "seeds", "first_seed", "data_root", "out", "name", "fresh",
-    "json", "quiet",
-)  # fmt: skip
+_IDENTITY = ("engine", "batch", "threads", "scheduler", "steps", "intervals", "grid", "noises")
 
 
 def run(config: Schedule, console: Console) -> dict[str, Any]:
@@ -42,9 +34,10 @@ def run(config: Schedule, console: Console) -> dict[str, Any]:
 
     Returns:
         `schedule` (path), `intervals` (each `log_snr_from`, `log_snr_to`, `ticket`, `density`), `cost_ratio`,
-        `measured_speedup`, `quality` (`name`, `dense`, `schedule` and each baseline, all `mean`, `ci95`, `n`),
-        `winning`, `damage` (`predicted`, `joint`), `search_seconds`, `seconds`, `report`; after training, what it was
-        `before_training`.
+        `measured_speedup`, `times` (of a batch), `quality` (`name`, `dense`, `schedule` and each baseline, all `mean`,
+        `ci95`, `n` and `cost`), `kernel` (the same by the kernel distance), `winning`, `damage` (`predicted`, `joint`),
+        `search_seconds`, `seconds`, `report`; after training, `before_training` has what it was, and baselines are of
+        the networks before.
 
     Raises:
         UsageError: a setting is out of its range.
@@ -52,93 +45,101 @@ def run(config: Schedule, console: Console) -> dict[str, Any]:
         TicketError: a ticket cannot be read.
         MissingData: the data, or the file of Inception, are not at hand.
     """
-    _check(config)
+    check(config)
     found = family(folders(config.tickets or []))
     images = _images(config, found)
     extractor = _extractor(config, images, console)
-    identity = _identity(config, found, images, extractor)
+    settings = {name: getattr(config, name) for name in _IDENTITY}
+    identity = {"command": "schedule", **settings, "tickets": found.files(), "data": images.sha256}
     facts = {"name": images.name, "sha256": images.sha256}
-    with Run.open(Path(config.out), identity, name=config.name, fresh=config.fresh, data=facts) as store:
+    bound = {**identity, "extractor_sha256": extractor.sha256}
+    with Run.open(Path(config.out), bound, name=config.name, fresh=config.fresh, data=facts) as store:
         console.line(f"{found.network} on {images.name}: {', '.join(found.names)}; in {store.folder}")
+        first = Bench(config, found, extractor, store, console, "search")
         with clock(store):
-            outcomes = _outcomes(config, found, images, extractor, store, console)
-        last = outcomes[-1]
-        folder = last.schedule.save(store.folder / "schedule")
-        report = write_report(store, config, outcomes, images)
+            outcomes = _outcomes(first, images)
+        last, place = outcomes[-1], store.folder / "schedules" / _name(config)
+        folder = last.schedule.save(place)
+        report = write_report(place, store.manifest, config, outcomes, images)
         console.line(f"schedule: {folder}")
         console.line(f"report: {report}")
-        result = {"schedule": str(folder), **_numbers(last), "seconds": round(worked(store), 3), "report": str(report)}
-        return result | ({"before_training": _numbers(outcomes[0])} if len(outcomes) > 1 else {})
+        result = {"schedule": str(folder), **_numbers(last, outcomes[0]), "seconds": round(worked(store), 3)}
+        before = {} if len(outcomes) == 1 else {"before_training": _numbers(outcomes[0], outcomes[0])}
+        return {**result, "report": str(report), **before}
 
 
-def _outcomes(
-    config: Schedule, found: Family, images: Images, extractor: Extractor, store: Run, console: Console
-) -> list[Outcome]:
+def _name(config: Schedule) -> str:
+    """Of what a search leaves; other budgets and trainings leave theirs beside it."""
+    what = [f"budget-{config.budget:g}", *([f"tune-{config.tune}"] if config.tune else [])]
+    what += [f"joint-{config.joint}"] if config.joint else []
+    what += [f"lr-{config.lr:g}"] if config.tune or config.joint else []
+    what += [] if config.space == "features" else [config.space]
+    what += ["monotone"] * config.monotone + ["no-skip"] * (not config.skip) + ["macs"] * (config.cost == "macs")
+    return "-".join(what)
+
+
+def _outcomes(bench: Bench, images: Images) -> list[Outcome]:
     """What a search finds, and what another one finds once tickets are trained for the first."""
-    first = _outcome(Searcher(config, found, extractor, store, console, "search"), images)
+    config, found = bench.config, search(bench)
+    tried = {"schedule": bench.tried(found.chosen.assignment), **contenders(bench, found)}
+    first = _outcome(bench, found, tried, images, bench.took())
     if not (config.tune or config.joint):
         return [first]
-    after, curves = trained(first.searcher, first.found, images)
-    again = _outcome(Searcher(config, after, extractor, store, console, "trained"), images)
-    return [first, dataclasses.replace(again, curves=curves)]
+    if not trainable(found):
+        bench.console.warning("no ticket is in the schedule, so that there is nothing to train; lower the --budget, or "
+                              "leave out skipping by --skip false")  # fmt: skip
+        return [first]
+    after, curves, took = trained(bench, found, images)
+    stage = f"trained-{after.fingerprint()}"
+    second = Bench(config, after, bench.extractor, bench.store, bench.console, stage)
+    again = search(second)
+    tried = {"schedule": second.tried(again.chosen.assignment)}
+    if config.joint:
+        tried["dense-trained"] = second.tried((0,) * len(second.grid.counts))
+    seconds = first.seconds + took + second.took()
+    return [first, dataclasses.replace(_outcome(second, again, tried, images, seconds), curves=curves)]
 
 
-def _outcome(searcher: Searcher, images: Images) -> Outcome:
-    config, found = searcher.config, searcher.run()
-    others = baselines(found.costs, config.budget, found.names)
-    quality = judged(searcher, {"schedule": found.chosen.assignment, **others}, images)
-    timed = speedup(searcher, found.chosen.assignment)
-    searcher.console.line(f"{searcher.stage}: {timed['measured_speedup']:.2f}x the best dense, measured")
-    return Outcome(searcher, found, others, quality, timed, _schedule(searcher, found, quality))
-
-
-def _schedule(searcher: Searcher, found: Found, quality: Mapping[str, Any]) -> StepSchedule:
-    config = searcher.config
+def _outcome(bench: Bench, found: Found, tried: Mapping[str, Tried], images: Images, seconds: float) -> Outcome:
+    quality, timed = judged(bench, tried, images), speedup(bench, tried["schedule"])
+    bench.console.line(f"{bench.stage}: {timed['measured_speedup']:.2f}x the best dense float32, measured")
     about = {
-        "budget": config.budget,
-        "sampler": dataclasses.asdict(searcher.sampler),
-        "space": config.space,
+        "budget": bench.config.budget,
+        "sampler": dataclasses.asdict(bench.sampler),
+        "space": bench.config.space,
         "damage": {"joint": found.chosen.damage, "predicted": found.predicted},
         "quality": {label: {name: one.as_dict() for name, one in scores.items()} for label, scores in quality.items()},
-        "search_seconds": found.seconds,
+        "search_seconds": seconds,
     }
-    return searcher.schedule(found.chosen.assignment, **about)
+    schedule = bench.schedule(tried["schedule"], about)
+    return Outcome(bench, found, tried, quality, timed, schedule, seconds)
 
 
-def _numbers(outcome: Outcome) -> dict[str, Any]:
+def _numbers(outcome: Outcome, before: Outcome) -> dict[str, Any]:
+    """Plain numbers; baselines are those of the untrained networks."""
     found, schedule = outcome.found, outcome.schedule
-    name = next(iter(outcome.quality["schedule"]))
-    scores = {label: every[name] for label, every in outcome.quality.items()}
+    tried, quality = {**before.tried, **outcome.tried}, {**before.quality, **outcome.quality}
     density = {label: member.density for label, member in schedule.members.items()}
+    names = list(quality["schedule"])
+    scores = [
+        {"name": name}
+        | {label: {**every[name].numbers(), "cost": tried[label].cost} for label, every in quality.items()}
+        for name in names
+    ]
+    ours, dense = (quality[label][names[0]] for label in ("schedule", "dense"))
     return {
         "intervals": [
             {**dataclasses.asdict(one), "density": density.get(one.ticket, 0.0)} for one in schedule.intervals
         ],
         "cost_ratio": found.chosen.cost,
         "measured_speedup": outcome.timed["measured_speedup"],
-        "quality": {"name": name, **{label: one.numbers() for label, one in scores.items()}},
-        "winning": is_winning(scores["schedule"], scores["dense"], higher_is_better=False),
+        "times": outcome.timed["times"],
+        "quality": scores[0],
+        "kernel": scores[1],
+        "winning": is_winning(ours, dense, higher_is_better=False),
         "damage": {"predicted": found.predicted, "joint": found.chosen.damage},
-        "search_seconds": round(found.seconds, 3),
+        "search_seconds": round(outcome.seconds, 3),
     }
-
-
-def _check(config: Schedule) -> None:
-    if not config.tickets:
-        raise UsageError("name tickets, or the run that they are of, as in: gen-tickets schedule runs/0123456789ab")
-    for name, least in {"batch": 1, "threads": 1, "intervals": 1, "noises": 1, "looks": 1, "seeds": 1,
-                        "refine": 0, "tune": 0, "joint": 0, "samples": FEWEST}.items():  # fmt: skip
-        if getattr(config, name) < least:
-            raise UsageError(f"--{name} must be at least {least}; found {getattr(config, name)}")
-    if not 0 < config.budget <= 1:
-        raise UsageError(f"--budget is a share of the dense network's cost, in (0, 1]; found {config.budget}")
-    if config.engine not in ENGINES:
-        raise UsageError(f"--engine is one of {', '.join(ENGINES)}; found {config.engine!r}")
-    if config.tune and config.joint:
-        raise UsageError("--tune trains every ticket alone and --joint all with shared weights; leave one of them out")
-    if config.weights and config.extractor != extractors.INCEPTION:
-        raise UsageError("--weights names the file of Inception-v3; add --extractor inception, or leave it out")
-    Sampler(config.scheduler, config.steps).solver()
 
 
 def _images(config: Schedule, found: Family) -> Images:
@@ -152,12 +153,3 @@ def _extractor(config: Schedule, images: Images, console: Console) -> Extractor:
     name = config.extractor or f"{images.name}-cnn"
     given = images if name == f"{images.name}-cnn" else None
     return extractors.load(name, given, weights=config.weights, root=config.data_root, console=console)
-
-
-def _identity(config: Schedule, found: Family, images: Images, extractor: Extractor) -> dict[str, Any]:
-    """What determines all that is measured; budgets share it."""
-    settings = {name: value for name, value in dataclasses.asdict(config).items() if name not in _NOT_IDENTITY}
-    files = {name: read_object(Path(one.folder) / TICKET.manifest, "")["files"] for name, one in found.members.items()}
-    tickets = {name: {file: known["sha256"] for file, known in of.items()} for name, of in files.items()}
-    own = {"tickets": tickets, "data": images.sha256, "extractor_sha256": extractor.sha256}
-    return {"command": "schedule", **settings, **own}

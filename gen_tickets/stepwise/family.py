@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,9 @@ from typing import Any
 from torch import nn
 
 from common.masks import Masks
+from common.runs.files import canonical, read_object
 from common.ticket import Ticket
+from common.ticket_file import TICKET
 from gen_tickets._intervals import refuse
 from gen_tickets.networks import Network, Opened, opened
 from gen_tickets.schedule import Member
@@ -42,6 +45,16 @@ class Family:
     def names(self) -> list[str]:
         """`dense` first, then from dense to sparse."""
         return list(self.models)
+
+    def files(self) -> dict[str, dict[str, str]]:
+        """Name to the sha256 of each file of the ticket; its digest is silent about trained weights."""
+        paths = {name: Path(member.folder) / TICKET.manifest for name, member in self.members.items()}
+        known = {name: read_object(path, "Restore it from a copy.")["files"] for name, path in paths.items()}
+        return {name: {file: one["sha256"] for file, one in files.items()} for name, files in known.items()}
+
+    def fingerprint(self) -> str:
+        """Twelve letters that no other family has."""
+        return hashlib.sha256(canonical(self.files()).encode()).hexdigest()[:12]
 
 
 def folders(paths: Sequence[str | Path], seed: int | None = None) -> list[Path]:
@@ -79,8 +92,8 @@ def family(paths: Sequence[str | Path]) -> Family:
         paths: folders of tickets, a dense network's (density 1) among them, see `folders`.
 
     Raises:
-        ScheduleError: fewer than two, none or several of them dense, two of one density, tickets of different networks,
-            one without trained weights, or of a network that takes no steps.
+        ScheduleError: fewer than two, none or several of them dense, two of one density, tickets of different networks
+            or data, one without trained weights, or of a network that takes no steps.
         TicketError: a ticket cannot be read.
     """
     tickets = sorted(((Ticket.load(path), Path(path)) for path in paths), key=lambda pair: -pair[0].density)
@@ -92,6 +105,10 @@ def family(paths: Sequence[str | Path]) -> Family:
     for ticket, path in tickets:
         found = opened(ticket)
         _fits(found, first, path)
+        data = (ticket.recipe.get("find") or {}).get("data"), (tickets[0][0].recipe.get("find") or {}).get("data")
+        if data[0] != data[1]:
+            refuse(f"a ticket in {path} of the data {str(data[0])[:12]}", f"{str(data[1])[:12]}, as the dense one",
+                   "Schedule tickets of one dense network.")  # fmt: skip
         name = DENSE if ticket.density == 1 else f"kept-{100 * ticket.density:.3g}"
         if name in members:
             refuse(f"two tickets of density {ticket.density:.4g}", "tickets of different densities", "Leave one out.")

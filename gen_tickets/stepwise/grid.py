@@ -55,7 +55,8 @@ def grid(solver: Any, levels: np.ndarray, intervals: int, by: Literal["steps", "
     if not 1 <= intervals <= len(at):
         refuse(f"{intervals} intervals", f"1 to {len(at)}, the steps", "Ask for fewer, or take more steps.")
     if (np.diff(at) <= 0).any():
-        refuse("a sampler that does not go from noise to image", "falling timesteps", "Choose another scheduler.")
+        refuse("a sampler that does not go from noise to image at every step", "one call of the network a step",
+               "Choose another scheduler, such as ddim.")  # fmt: skip
     if by == "steps":
         numbers = np.floor(np.arange(len(at)) * intervals / len(at)).astype(int)
     else:

@@ -51,28 +51,30 @@ def heat_map(damage: np.ndarray, names: Sequence[str], labels: Sequence[str]) ->
 
 
 @style()
-def front_curve(front: Sequence[Point], others: Mapping[str, Point], cost: str) -> str:
-    """Damage against cost: the front as a line, other schedules as points with their names.
+def front_curve(front: Sequence[Point], looked: Sequence[Point], chosen: Point, cost: str) -> str:
+    """Damage against cost: the front as a line, schedules that were sampled as a whole as points.
 
     Args:
-        front: by rising cost.
-        others: label to schedule.
+        front: by rising cost, with the sums of damages.
+        looked: with their joint damages.
+        chosen: one of them.
         cost: what the horizontal axis is a share of.
 
     Returns:
         An `<svg>` element.
 
-    >>> front_curve([Point((1,), 0.2, 3.0), Point((0,), 1.0, 0.0)], {"uniform": Point((1,), 0.2, 3.0)}, "seconds")[:4]
+    >>> point = Point((1,), 0.2, 3.0)
+    >>> front_curve([point, Point((0,), 1.0, 0.0)], [point], point, "seconds")[:4]
     '<svg'
     """
     figure = new_figure(7.0, 4.4)
     axes = figure.add_subplot()
     axes.step([one.cost for one in front], [one.damage for one in front], where="post", color=COLOURS[0],
               label="front, sum of single swaps")  # fmt: skip
-    for number, (name, one) in enumerate(others.items()):
-        colour, marker = COLOURS[(number + 1) % len(COLOURS)], "osD^vPX*"[number % 8]
-        axes.plot([one.cost], [one.damage], marker, color=colour, label=name, markersize=7)
-    found = [one.damage for one in [*front, *others.values()] if np.isfinite(one.damage) and one.damage > 0]
+    axes.plot([one.cost for one in looked], [one.damage for one in looked], "o", color=COLOURS[1], markersize=5,
+              label="sampled as a whole")  # fmt: skip
+    axes.plot([chosen.cost], [chosen.damage], "*", color=COLOURS[2], markersize=13, label="the schedule found")
+    found = [one.damage for one in [*front, *looked] if np.isfinite(one.damage) and one.damage > 0]
     axes.set_yscale("symlog", linthresh=min(found, default=1.0))
     axes.set_xlabel(f"cost, share of the dense network's {cost}")
     axes.set_ylabel("damage, less is better")
@@ -83,17 +85,18 @@ def front_curve(front: Sequence[Point], others: Mapping[str, Point], cost: str) 
 
 
 @style()
-def bars(schedules: Mapping[str, Sequence[tuple[str, float]]], names: Sequence[str]) -> str:
+def bars(schedules: Mapping[str, Sequence[tuple[str, float]]], names: Sequence[str], cost: str) -> str:
     """Who denoises for how long: a bar a schedule, from noise on the left to the image on the right.
 
     Args:
-        schedules: label to (network, its share of the dense network's time) for every interval.
+        schedules: label to (network, its share of the dense network's cost), stretch by stretch.
         names: of all networks, for their colours.
+        cost: what the horizontal axis is a share of.
 
     Returns:
         An `<svg>` element.
 
-    >>> bars({"found": [("small", 0.1), ("dense", 0.4)]}, ["dense", "small"])[:4]
+    >>> bars({"found": [("small", 0.1), ("dense", 0.4)]}, ["dense", "small"], "seconds")[:4]
     '<svg'
     """
     figure = new_figure(7.4, 1.2 + 0.38 * len(schedules))
@@ -108,7 +111,7 @@ def bars(schedules: Mapping[str, Sequence[tuple[str, float]]], names: Sequence[s
             left += width
     axes.set_yticks(range(len(schedules)), list(schedules))
     axes.invert_yaxis()
-    axes.set_xlabel("time, share of the dense network's; from noise (left) to image")
+    axes.set_xlabel(f"{cost}, share of the dense network's; from noise (left) to image")
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(axis="y", length=0)
     figure.legend(loc="outside upper center", ncols=4, frameon=False, fontsize=8)

@@ -4,103 +4,102 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from common.ticket import Ticket
 from gen_tickets._checkpoint import Checkpoints
-from gen_tickets._intervals import SKIP, refuse
+from gen_tickets._config_schedule import Schedule
+from gen_tickets._intervals import SKIP
 from gen_tickets.data import Images
 from gen_tickets.ddpm import Settings
 from gen_tickets.denoising import Denoising
 from gen_tickets.recipes.ddpm import task_of
+from gen_tickets.stepwise.bench import Bench
 from gen_tickets.stepwise.curves import Curve, numbers
 from gen_tickets.stepwise.family import DENSE, Family, family
 from gen_tickets.stepwise.joint import Joining, joint
-from gen_tickets.stepwise.search import Found, Searcher
+from gen_tickets.stepwise.search import Found
 from gen_tickets.stepwise.tune import Tuning, tune
 
-__all__ = ["Curves", "trained"]
+__all__ = ["Curves", "trainable", "trained"]
 
 Curves = tuple[Mapping[str, np.ndarray], Sequence[int]]
-_BATCH, _DECAY, _CHECKS, _TENTH = 64, 0.99, 10, 10
+_BATCH, _DECAY, _CHECKS, _TENTH, _SECONDS = 64, 0.99, 10, 10, 300.0
 
 
-def trained(searcher: Searcher, found: Found, images: Images) -> tuple[Family, Curves]:
+def trainable(found: Found) -> bool:
+    """Whether a ticket is scheduled at all."""
+    return bool({found.names[choice] for choice in found.chosen.assignment} - {DENSE, SKIP})
+
+
+def trained(bench: Bench, found: Found, images: Images) -> tuple[Family, Curves, float]:
     """Train the networks of a schedule for it, as the settings say; what was trained before is read back.
 
     Args:
-        searcher: of the search.
-        found: by it.
-        images: to train on, but for a tenth that losses are measured on.
+        bench: of the search.
+        found: by it; a ticket is in its schedule.
+        images: to train on, but for a tenth that losses are measured on. The dense network has seen all of them.
 
     Returns:
-        The family with the trained networks in place, and network to held-out losses (checks, intervals of the grid)
-        with the steps of the checks.
-
-    Raises:
-        ScheduleError: no ticket is scheduled, so that there is nothing to train.
+        The family with the trained networks in place; network to held-out losses (checks, intervals of the grid) with
+        the steps of the checks; and the seconds it took.
     """
     names = [found.names[choice] for choice in found.chosen.assignment]
-    if not set(names) - {DENSE, SKIP}:
-        refuse(f"a schedule of {' and '.join(dict.fromkeys(names))} alone", "one with a ticket to train",
-               "Lower the --budget, or leave out --tune and --joint.")  # fmt: skip
-    task, held_out = _split(task_of(searcher.family.network, images, "train"))
-    bins = numbers(searcher.grid.bounds, searcher.levels)
-    curve = Curve(held_out, bins)
-    made, curves = (_tuned if searcher.config.tune else _joint)(searcher, names, task, curve)
-    places = {name: member.folder for name, member in searcher.family.members.items()} | made
-    return family(list(places.values())), curves
+    task, held_out = _split(task_of(bench.family.network, images, "train"))
+    curve = Curve(held_out, numbers(bench.grid.bounds, bench.levels))
+    made, curves, took = (_tuned if bench.config.tune else _joint)(bench, names, task, curve)
+    places = {name: member.folder for name, member in bench.family.members.items()} | made
+    return family(list(places.values())), curves, took
 
 
-def _tuned(searcher: Searcher, names: Sequence[str], task: Denoising, curve: Curve) -> tuple[dict[str, str], Curves]:
+def _tuned(bench: Bench, names: Sequence[str], task: Denoising, curve: Curve) -> tuple[dict[str, str], Curves, float]:
     """Every scheduled ticket, on the timesteps of its own intervals."""
-    config, made, curves = searcher.config, dict[str, str](), dict[str, np.ndarray]()
-    how = Tuning(config.tune, _settings(searcher))
+    config, made, curves, took = bench.config, dict[str, str](), dict[str, np.ndarray](), 0.0
+    how = Tuning(config.tune, _settings(config))
     for name in dict.fromkeys(names):
         if name in (DENSE, SKIP):
             continue
-        key = f"training/{name}-{''.join(str(int(one == name)) for one in names)}"
-        done = searcher.store.done(key)
-        if done is None:
-            own = torch.tensor([number for number, other in enumerate(names) if other == name])
-            ticket = Ticket.load(searcher.family.members[name].folder)
-            dense = searcher.family.models[DENSE]
-            timesteps, kept = torch.isin(curve.bins, own), _checkpoints(searcher, key)
-            result = tune(ticket, dense, task, timesteps, how, curve, checkpoints=kept)
-            result.ticket.save(searcher.store.round(key))
-            done = {"before": list(result.before), "after": list(result.after)}
-            searcher.store.finish(key, done)
-        made[name] = str(_folder(searcher, key))
+        where = [other == name for other in names]
+        key = f"tune-{_how(config)}-{name}/{''.join(str(int(own)) for own in where)}"
+
+        def train(name: str = name, where: Sequence[bool] = where, key: str = key) -> dict[str, Any]:
+            ticket, dense = Ticket.load(bench.family.members[name].folder), bench.family.models[DENSE]
+            timesteps = torch.tensor(where)[curve.bins]
+            result = tune(ticket, dense, task, timesteps, how, curve, checkpoints=_checkpoints(bench, key))
+            result.ticket.save(_folder(bench, key))
+            return {"before": list(result.before), "after": list(result.after)}
+
+        done = bench.once(key, train)
+        made[name], took = str(_folder(bench, key)), took + done["took"]
         curves[name] = np.array([done["before"], done["after"]])
-        before, after = (np.mean([done[when][i] for i, other in enumerate(names) if other == name])
-                         for when in ("before", "after"))  # fmt: skip
-        searcher.console.line(f"{name}: loss on its stretch {before:.4g} before, {after:.4g} after {how.steps} steps")
-    return made, (curves, [0, how.steps])
+        before, after = curves[name][:, where].mean(axis=1)
+        bench.console.line(f"{name}: loss on its stretch {before:.4g} before, {after:.4g} after {how.steps} steps")
+    return made, (curves, [0, how.steps]), took
 
 
-def _joint(searcher: Searcher, names: Sequence[str], task: Denoising, curve: Curve) -> tuple[dict[str, str], Curves]:
+def _joint(bench: Bench, names: Sequence[str], task: Denoising, curve: Curve) -> tuple[dict[str, str], Curves, float]:
     """Dense network and scheduled tickets, with shared weights."""
-    config, key = searcher.config, f"training/joint-{'-'.join(str(searcher.names.index(one)) for one in names)}"
-    used = [name for name in dict.fromkeys(names) if name not in (DENSE, SKIP)]
-    done = searcher.store.done(key)
-    if done is None:
-        how = Joining(config.joint, _settings(searcher), every=max(1, config.joint // _CHECKS))
-        dense, *rest = (Ticket.load(searcher.family.members[name].folder) for name in [DENSE, *used])
-        tickets = dict(zip(used, rest, strict=True))
-        model, kept = searcher.family.models[DENSE], _checkpoints(searcher, key)
-        result = joint(dense, tickets, model, task, names, how, curve, checkpoints=kept)
+    config, used = bench.config, [name for name in dict.fromkeys(names) if name not in (DENSE, SKIP)]
+    key = f"train-{_how(config)}/{'-'.join(str(bench.names.index(one)) for one in names)}"
+
+    def train() -> dict[str, Any]:
+        how = Joining(config.joint, _settings(config), every=max(1, config.joint // _CHECKS))
+        dense, *rest = (Ticket.load(bench.family.members[name].folder) for name in [DENSE, *used])
+        tickets, model = dict(zip(used, rest, strict=True)), bench.family.models[DENSE]
+        result = joint(dense, tickets, model, task, names, how, curve, checkpoints=_checkpoints(bench, key))
         for name, ticket in {DENSE: result.dense, **result.tickets}.items():
-            ticket.save(searcher.store.round(key) / name)
-        checks = [check._asdict() for check in result.history]
-        done = {"checks": checks, "stopped": result.stopped}
-        searcher.store.finish(key, done)
+            ticket.save(_folder(bench, key) / name)
+        return {"checks": [check._asdict() for check in result.history], "stopped": result.stopped}
+
+    done = bench.once(key, train)
     if done["stopped"]:
-        searcher.console.warning(done["stopped"])
+        bench.console.warning(done["stopped"])
     curves = {what: np.array([check[what] for check in done["checks"]]) for what in ("dense", "scheduled")}
-    folder = _folder(searcher, key)
-    return {name: str(folder / name) for name in [DENSE, *used]}, (curves, [check["step"] for check in done["checks"]])
+    made = {name: str(_folder(bench, key) / name) for name in [DENSE, *used]}
+    return made, (curves, [check["step"] for check in done["checks"]]), done["took"]
 
 
 def _split(task: Denoising) -> tuple[Denoising, Denoising]:
@@ -112,17 +111,21 @@ def _split(task: Denoising) -> tuple[Denoising, Denoising]:
     return first, last
 
 
-def _settings(searcher: Searcher) -> Settings:
+def _settings(config: Schedule) -> Settings:
     """An average that ends with a hundredth of its start at most, as in long trainings, and a short warm-up."""
-    steps = searcher.config.tune or searcher.config.joint
-    decay = min(_DECAY, 0.01 ** (1 / steps))
-    return Settings(batch=_BATCH, lr=searcher.config.lr, warmup=min(50, steps // 10), decay=decay)
+    steps = config.tune or config.joint
+    return Settings(batch=_BATCH, lr=config.lr, warmup=min(50, steps // 10), decay=min(_DECAY, 0.01 ** (1 / steps)))
 
 
-def _checkpoints(searcher: Searcher, key: str) -> Checkpoints:
-    """Within the training of a key; cleared away with it."""
-    return Checkpoints(_folder(searcher, key) / "training", seconds=300.0, about={"key": key})
+def _how(config: Schedule) -> str:
+    """What decides a training beside the schedule, as a part of a key."""
+    return f"{config.tune or config.joint}-{config.lr:g}"
 
 
-def _folder(searcher: Searcher, key: str) -> Path:
-    return searcher.store.folder / "rounds" / key
+def _checkpoints(bench: Bench, key: str) -> Checkpoints:
+    """Within the training of a key."""
+    return Checkpoints(_folder(bench, key) / "training", seconds=_SECONDS, about={"key": key})
+
+
+def _folder(bench: Bench, key: str) -> Path:
+    return bench.store.round(f"{bench.stage}/{key}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, cast
 
@@ -14,87 +14,106 @@ from torch import Tensor
 from common.runs.race import race
 from common.runs.stats import Estimate, estimate
 from common.scoped import threads
+from gen_tickets._intervals import SKIP
 from gen_tickets.data import Images
 from gen_tickets.draw import denoise, draw, pixels
 from gen_tickets.quality import score
-from gen_tickets.scheduled import Scheduled
+from gen_tickets.stepwise.baselines import baselines
+from gen_tickets.stepwise.bench import Bench, Tried
 from gen_tickets.stepwise.family import DENSE
-from gen_tickets.stepwise.search import Searcher
+from gen_tickets.stepwise.search import Found
+from gen_tickets.stepwise.solve import point
 
-__all__ = ["judged", "shown", "speedup"]
+__all__ = ["contenders", "judged", "shown", "speedup"]
 
 _KINDS = ("frechet", "kernel")
+_REPEATS = 5
 
 
-def judged(searcher: Searcher, assignments: Mapping[str, Sequence[int]], images: Images) -> dict[str, dict[str, Any]]:
+def contenders(bench: Bench, found: Found) -> dict[str, Tried]:
+    """The baselines at the budget, step by step; mixes with the ticket whose sum of damages is least.
+
+    Returns:
+        Label to schedule: those of `gen_tickets.stepwise.baselines`, and `fewer-steps` of the dense network.
+    """
+    budget, counts = bench.config.budget, bench.grid.counts
+    costs = np.repeat(found.costs / np.array(counts)[:, None], counts, axis=0)
+    damage = np.repeat(found.damage / np.array(counts)[:, None], counts, axis=0)
+    tickets = [name for name in bench.names[1:] if name != SKIP]
+    every = [baselines(costs, budget, bench.names, ticket=ticket) for ticket in tickets]
+    made: dict[str, Tried] = {}
+    for label in dict.fromkeys(label for some in reversed(every) for label in some):
+        several = [some[label] for some in every if label in some]
+        if label == "ticket":
+            several = several[-1:]  # the sparsest one, as its name says
+        made[label] = bench.tried(min(several, key=lambda one: point(one, damage, costs).damage))
+    fewer = int(budget * bench.sampler.steps + 1e-9)
+    return made | ({"fewer-steps": bench.fewer(fewer)} if fewer else {})
+
+
+def judged(bench: Bench, schedules: Mapping[str, Tried], images: Images) -> dict[str, dict[str, Estimate]]:
     """Scores of schedules on the same noises, seed by seed; what was scored before is not drawn again.
 
     Args:
-        searcher: of the family.
-        assignments: label to a choice for every interval.
+        bench: of the family.
+        schedules: label to schedule.
         images: the real ones.
 
     Returns:
         Label to name of a score to its estimate over seeds.
     """
-    config, store = searcher.config, searcher.store
-    found: dict[str, dict[str, Any]] = {}
-    for label, assignment in assignments.items():
+    config = bench.config
+    found: dict[str, dict[str, Estimate]] = {}
+    for label, one in schedules.items():
         every: dict[str, list[float]] = {}
         for seed in range(config.first_seed, config.first_seed + config.seeds):
-            which = "-".join(map(str, assignment))
-            key = f"{searcher.stage}/quality-{config.samples}/{which}/seed-{seed}"
-            known = store.done(key)
-            if known is None:
-                known = {"scores": _scores(searcher, assignment, images, seed)}
-                store.finish(key, known)
+            key = f"quality-{config.samples}/{one.key}/seed-{seed}"
+            known = bench.once(key, partial(_scores, bench, one, images, seed))
             for name, value in known["scores"].items():
                 every.setdefault(name, []).append(value)
         found[label] = {name: estimate(values) for name, values in every.items()}
-        main: Estimate = next(iter(found[label].values()))
-        searcher.console.line(f"{next(iter(every))} of {label}: {main}  ({searcher.said(assignment)})")
+        name, main = next(iter(found[label].items()))
+        bench.console.line(f"{name} of {label}: {main}  ({one}; cost {one.cost:.1%})")
     return found
 
 
-def _scores(searcher: Searcher, assignment: Sequence[int], images: Images, seed: int) -> dict[str, float]:
-    drawn = _drawn(searcher, assignment, searcher.config.samples, seed)
-    quality = score(drawn, images, searcher.extractor, seed=seed)
-    return {quality.label(kind): quality.scores[quality.label(kind)] for kind in _KINDS}
+def _scores(bench: Bench, one: Tried, images: Images, seed: int) -> dict[str, Any]:
+    quality = score(_drawn(bench, one, bench.config.samples, seed), images, bench.extractor, seed=seed)
+    return {"scores": {quality.label(kind): quality.scores[quality.label(kind)] for kind in _KINDS}}
 
 
-def shown(searcher: Searcher, assignment: Sequence[int], count: int) -> np.ndarray:
+def shown(bench: Bench, one: Tried, count: int) -> np.ndarray:
     """The first images (N, H, W, C), bytes, of the first seed."""
-    return pixels(_drawn(searcher, assignment, count, searcher.config.first_seed))
+    return pixels(_drawn(bench, one, count, bench.config.first_seed))
 
 
-def _drawn(searcher: Searcher, assignment: Sequence[int], count: int, seed: int) -> Tensor:
-    config, network = searcher.config, searcher.family.network
-    noise = network.noise(count, seed)
-    with threads(config.threads):
-        return draw(network, denoiser(searcher, assignment), noise, searcher.sampler, batch=config.batch, seed=seed)
+def _drawn(bench: Bench, one: Tried, count: int, seed: int) -> Tensor:
+    network, batch = bench.family.network, bench.config.batch
+    with threads(bench.config.threads):
+        return draw(network, bench.denoiser(one), network.noise(count, seed), one.sampler, batch=batch, seed=seed)
 
 
-def denoiser(searcher: Searcher, assignment: Sequence[int]) -> Scheduled:
-    """A schedule of the networks that the searcher holds, in the form of its engine."""
-    return Scheduled(searcher.schedule(assignment), searcher.forms, searcher.levels).eval()
-
-
-def speedup(searcher: Searcher, assignment: Sequence[int], repeats: int = 5) -> dict[str, Any]:
-    """Time a batch by a schedule and by the dense network, eager and channels last, in turn.
+def speedup(bench: Bench, one: Tried) -> dict[str, Any]:
+    """Time a batch by a schedule and by the dense network in float32, eager and channels last, in turn.
 
     Returns:
-        `measured_speedup` against the quicker of the dense ones, and `times`.
+        `measured_speedup` against the quicker of the dense ones, and `times`; as it was measured first on this machine.
     """
-    config, network = searcher.config, searcher.family.network
+    return bench.once(f"speed-{bench.machine}/{one.key}", partial(_timed, bench, one))
+
+
+def _timed(bench: Bench, one: Tried) -> dict[str, Any]:
+    config, network = bench.config, bench.family.network
     noise = network.noise(config.batch, 0)
     labels = None if network.classes is None else network.labels(config.batch)
-    last = cast(Any, copy.deepcopy(searcher.forms[DENSE])).to(memory_format=torch.channels_last)
-    nets = {"eager": searcher.forms[DENSE], "channels-last": last, "schedule": denoiser(searcher, assignment)}
+    dense = copy.deepcopy(bench.family.models[DENSE])
+    last = cast(Any, copy.deepcopy(dense)).to(memory_format=torch.channels_last)
+    nets = {"eager": dense, "channels-last": last, "schedule": bench.denoiser(one)}
     with threads(config.threads), torch.no_grad():
         calls = {
-            name: partial(denoise, net, noise, searcher.sampler, config=network.scheduler, labels=labels)
+            name: partial(denoise, net, noise, bench.sampler, config=network.scheduler, labels=labels)
             for name, net in nets.items()
         }
-        times = race(calls, repeats)
-    dense = min(times["eager"]["seconds"], times["channels-last"]["seconds"])
-    return {"measured_speedup": dense / times["schedule"]["seconds"], "times": times}
+        times = race(calls, _REPEATS)
+    quicker = min(times["eager"]["seconds"], times["channels-last"]["seconds"])
+    return {"measured_speedup": quicker / times["schedule"]["seconds"], "times": times}

@@ -21,7 +21,7 @@ from gen_tickets.stepwise.family import folders
 pytestmark = pytest.mark.usefixtures("home")
 SIZES = {"intervals": 3, "steps": 6, "noises": 6, "samples": 40, "seeds": 2, "batch": 20, "engine": "dense"}
 QUICK = [word for name, value in SIZES.items() for word in (f"--{name}", str(value))] + ["--cost", "macs"]
-BASELINES = ["dense", "ticket", "small-to-large", "large-to-small", "interleaved", "uniform", "random"]
+BASELINES = {"dense", "ticket", "small-to-large", "large-to-small", "interleaved", "uniform", "random", "fewer-steps"}
 
 
 def ticket(folder: Path, density: float, network: Network | None = None) -> str:
@@ -55,12 +55,18 @@ def schedule(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> 
 def test_a_schedule_from_a_run(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found, _ = schedule(capsys, str(run), "--budget", "0.6", "--out", str(tmp_path))
     assert set(found) == {
-        "schedule", "intervals", "cost_ratio", "measured_speedup", "quality", "winning", "damage", "search_seconds",
-        "seconds", "report",
+        "schedule", "intervals", "cost_ratio", "measured_speedup", "times", "quality", "kernel", "winning", "damage",
+        "search_seconds", "seconds", "report",
     }  # fmt: skip
     assert 0.2 < found["cost_ratio"] <= 0.6
     assert found["quality"]["name"] == "FD[digits-cnn]"
-    assert list(found["quality"])[1:] == ["schedule", *BASELINES]
+    assert found["kernel"]["name"] == "KD[digits-cnn]"
+    assert set(found["quality"]) == set(found["kernel"]) == {"name", "schedule", *BASELINES}
+    costs = {label: one["cost"] for label, one in found["quality"].items() if label != "name"}
+    assert costs.pop("dense") == 1.0
+    assert max(costs.values()) <= 0.6
+    assert min(costs[mixed] for mixed in ("small-to-large", "large-to-small", "interleaved")) > 0.6 - 1 / 6
+    assert costs["fewer-steps"] == pytest.approx(3 / 6)
     assert found["quality"]["dense"]["n"] == 2
     assert found["damage"]["joint"] > 0
     assert found["intervals"][0]["log_snr_from"] is None
@@ -77,9 +83,7 @@ def test_a_schedule_from_a_run(run: Path, tmp_path: Path, capsys: pytest.Capture
         assert stored["images"].shape == (2, 8, 8, 1)
 
 
-def test_another_budget_measures_only_what_is_new(
-    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_another_budget_measures_only_the_rest(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first, _ = schedule(capsys, str(run), "--budget", "1.0", "--out", str(tmp_path), "--name", "one")
     swaps = [key for key in Run(tmp_path / "one").finished() if "damage-features" in key]
     times = [(tmp_path / "one" / "rounds" / key / "done.json").stat().st_mtime_ns for key in swaps]
@@ -89,6 +93,23 @@ def test_another_budget_measures_only_what_is_new(
     less, _ = schedule(capsys, str(run), "--budget", "0.4", "--out", str(tmp_path), "--name", "one")
     assert less["cost_ratio"] <= 0.4 < first["cost_ratio"]
     assert times == [(tmp_path / "one" / "rounds" / key / "done.json").stat().st_mtime_ns for key in swaps]
+    assert StepSchedule.load(first["schedule"]).about["budget"] == 1.0
+    assert StepSchedule.load(less["schedule"]).about["budget"] == 0.4
+
+
+def test_seconds_of_the_sparse_engine_and_every_way_of_searching(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = ["--out", str(tmp_path), "--name"]
+    sparse = ["--engine", "sparse", "--cost", "seconds", "--budget", "1", "--refine", "12", "--space", "pixels"]
+    first, _ = schedule(
+        capsys, str(run), *where, "sparse", *sparse
+    )  # whatever tickets take here, the dense one is paid
+    assert set(first["times"]) == {"eager", "channels-last", "schedule"}
+    rising, _ = schedule(capsys, str(run), *where, "dense", "--monotone", "--space", "prior", "--budget", "0.7")
+    density = [one["density"] for one in rising["intervals"]]
+    assert density == sorted(density)
+    assert len(density) > 1
 
 
 @pytest.mark.parametrize("how", [["--tune", "12"], ["--joint", "12", "--lr", "1e-3"]])
@@ -97,17 +118,29 @@ def test_training_for_the_schedule_and_another_search(
 ) -> None:
     found, shown = schedule(capsys, str(run), "--budget", "0.6", "--skip", "false", "--out", str(tmp_path), *how)
     before = found["before_training"]
-    assert before["quality"]["dense"]["n"] == found["quality"]["dense"]["n"] == 2
-    assert (before["quality"]["dense"] == found["quality"]["dense"]) == (how[0] == "--tune")
-    assert before["quality"]["ticket"] != found["quality"]["ticket"] or how[0] == "--tune"
+    assert all(
+        before["quality"][label] == found["quality"][label] for label in before["quality"] if label != "schedule"
+    )
+    assert before["quality"]["schedule"] != found["quality"]["schedule"]
+    assert ("dense-trained" in found["quality"]) == (how[0] == "--joint")
     assert "Losses while training" in Path(found["report"]).read_text()
-    assert "trained: " in shown
-    kept = StepSchedule.load(found["schedule"])
-    used = {one.ticket for one in kept.intervals} - {"dense"}
-    assert used
+    assert "trained-" in shown
+    assert {one.ticket for one in StepSchedule.load(found["schedule"]).intervals} - {"dense"}
     again, shown = schedule(capsys, str(run), "--budget", "0.6", "--skip", "false", "--out", str(tmp_path), *how)
     assert again["quality"] == found["quality"]
     assert "swap 1/" not in shown
+
+
+def test_trainings_for_two_budgets_are_told_apart(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [str(run), "--skip", "false", "--tune", "12", "--out", str(tmp_path), "--name", "one"]
+    first, _ = schedule(capsys, *words, "--budget", "0.8")
+    second, _ = schedule(capsys, *words, "--budget", "0.3")
+    after = {key.split("/")[0] for key in Run(tmp_path / "one").finished() if key.startswith("trained-")}
+    assert len(after) == 2
+    for found in (first, second):
+        assert found["quality"]["schedule"] != found["before_training"]["quality"]["schedule"]
 
 
 @pytest.mark.parametrize(
@@ -123,6 +156,8 @@ def test_training_for_the_schedule_and_another_search(
         (["RUN", "--intervals", "7"], 1, "found 7 intervals; expected 1 to 6"),
         (["RUN", "--tune", "5", "--joint", "5"], 2, "leave one of them out"),
         (["RUN", "--engine", "fast"], 2, "--engine is one of"),
+        (["RUN", "--first-seed", "0"], 2, "--first-seed must be at least 1; found 0, as the search draws from seed 0"),
+        (["RUN", "--scheduler", "HeunDiscreteScheduler"], 1, "expected one call of the network a step"),
     ],
 )
 def test_bad_input_gets_one_clear_error(

@@ -1,0 +1,35 @@
+"""What `gen-tickets schedule` refuses at once."""
+
+from __future__ import annotations
+
+from common.runs.errors import UsageError
+from gen_tickets import extractors
+from gen_tickets._config_schedule import Schedule
+from gen_tickets.draw import Sampler
+from gen_tickets.engines import ENGINES
+from gen_tickets.quality import FEWEST
+from gen_tickets.stepwise._nsga import load_optuna
+
+__all__ = ["check"]
+
+
+def check(config: Schedule) -> None:
+    """Raise a UsageError where a setting is out of its range, before anything is read or measured."""
+    if not config.tickets:
+        raise UsageError("name tickets, or the run that they are of, as in: gen-tickets schedule runs/0123456789ab")
+    for name, least in {"batch": 1, "threads": 1, "intervals": 1, "noises": 1, "looks": 1, "seeds": 1, "first_seed": 1,
+                        "refine": 0, "tune": 0, "joint": 0, "samples": FEWEST}.items():  # fmt: skip
+        if getattr(config, name) < least:
+            why = ", as the search draws from seed 0" if name == "first_seed" else ""
+            raise UsageError(f"--{name.replace('_', '-')} must be at least {least}; found {getattr(config, name)}{why}")
+    if not 0 < config.budget <= 1:
+        raise UsageError(f"--budget is a share of the dense network's cost, in (0, 1]; found {config.budget}")
+    if config.engine not in ENGINES:
+        raise UsageError(f"--engine is one of {', '.join(ENGINES)}; found {config.engine!r}")
+    if config.tune and config.joint:
+        raise UsageError("--tune trains every ticket alone and --joint all with shared weights; leave one of them out")
+    if config.weights and config.extractor != extractors.INCEPTION:
+        raise UsageError("--weights names the file of Inception-v3; add --extractor inception, or leave it out")
+    Sampler(config.scheduler, config.steps).solver()
+    if config.refine:
+        load_optuna()

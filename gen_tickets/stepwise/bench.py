@@ -1,0 +1,221 @@
+"""Where schedules are measured: the networks in the form of an engine, what they cost, what they damage.
+
+Everything that is measured is kept at once under `rounds/STAGE/` of a run, so that a search that is broken off goes on,
+and one with another budget measures only what is new.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from itertools import groupby
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import nn
+
+from common.runs.manifest import cpu_model
+from common.runs.progress import Console
+from common.runs.store import Run
+from common.scoped import threads
+from gen_tickets._config_schedule import Schedule
+from gen_tickets._intervals import SKIP
+from gen_tickets.draw import Sampler
+from gen_tickets.extractors import Extractor
+from gen_tickets.schedule import Member, StepSchedule
+from gen_tickets.scheduled import Scheduled, log_snr
+from gen_tickets.stepwise.costs import cost_table, measure, prepared
+from gen_tickets.stepwise.damage import Damage, table
+from gen_tickets.stepwise.family import DENSE, Family
+from gen_tickets.stepwise.grid import Grid, grid
+from gen_tickets.stepwise.trajectories import Trajectories
+
+__all__ = ["Bench", "Tried"]
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A schedule to be tried.
+
+    Attributes:
+        names: who takes each step of the sampler, from noise to image.
+        sampler: scheduler and steps.
+        cost: share of what the dense network costs in all steps of the search's sampler.
+    """
+
+    names: tuple[str, ...]
+    sampler: Sampler
+    cost: float
+
+    @property
+    def runs(self) -> list[tuple[str, int]]:
+        """Name and number of steps, stretch by stretch."""
+        return [(name, len(list(part))) for name, part in groupby(self.names)]
+
+    @property
+    def key(self) -> str:
+        """As a part of a key in a run."""
+        return "_".join(f"{count}x{name}" for name, count in self.runs)
+
+    def __str__(self) -> str:
+        return ", ".join(f"{count} steps of {name}" for name, count in self.runs)
+
+
+class Bench:
+    """Measures schedules of a family of tickets.
+
+    Args:
+        config: settings.
+        family: the networks.
+        extractor: of damage in features, and of scores.
+        store: the run.
+        console: where to say how it goes.
+        stage: the first part of all keys in the run; another one for another family.
+    """
+
+    def __init__(
+        self, config: Schedule, family: Family, extractor: Extractor, store: Run, console: Console, stage: str
+    ) -> None:
+        self.config, self.family, self.extractor = config, family, extractor
+        self.store, self.console, self.stage = store, console, stage
+        self.sampler = Sampler(config.scheduler, config.steps)
+        self.levels = log_snr(family.network.scheduler)
+        self.names = [*family.names, *([SKIP] if config.skip else [])]
+        self.grid = self._grid(self.sampler, config.intervals)
+
+    def _grid(self, sampler: Sampler, intervals: int) -> Grid:
+        return grid(sampler.solver(self.family.network.scheduler), self.levels, intervals, self.config.grid)
+
+    @cached_property
+    def forms(self) -> dict[str, nn.Module]:
+        """The networks as they run: tickets by the engine, the dense one in the quicker of its forms."""
+        found = self._prepared
+        if self.measured[1]["dense"] == "channels-last":
+            last = cast(Any, copy.deepcopy(found[DENSE])).to(memory_format=torch.channels_last)
+            return {**found, DENSE: last}
+        return found
+
+    @cached_property
+    def _prepared(self) -> dict[str, nn.Module]:
+        with threads(self.config.threads):
+            return prepared(self.family, self.config.engine, self.config.batch)
+
+    @property
+    def machine(self) -> str:
+        """Eight letters that are the same on machines on which times compare."""
+        return hashlib.sha256(f"{cpu_model()} {torch.__version__}".encode()).hexdigest()[:8]
+
+    @cached_property
+    def measured(self) -> tuple[dict[str, Member], dict[str, Any]]:
+        """The members with their costs, and what those depend on; timed once a run and machine."""
+        machine = hashlib.sha256(f"{cpu_model()} {torch.__version__}".encode()).hexdigest()[:8]
+        config = self.config
+
+        def timed() -> dict[str, Any]:
+            members, about = measure(
+                self.family, config.engine, batch=config.batch, threads=config.threads, forms=self._prepared
+            )
+            return {
+                "costs": {n: {"seconds": one.seconds, "macs": one.macs} for n, one in members.items()},
+                "about": about,
+            }
+
+        known = self.once(f"costs-{machine}", timed)
+        members = {name: Member(**{**asdict(one), **known["costs"][name]}) for name, one in self.family.members.items()}
+        return members, dict(known["about"])
+
+    @cached_property
+    def calls(self) -> dict[str, float]:
+        """What a call of each choice costs for one image, in the unit of the settings."""
+        members = self.measured[0]
+        return {name: 0.0 if name == SKIP else getattr(members[name], self.config.cost) for name in self.names}
+
+    @cached_property
+    def costs(self) -> np.ndarray:
+        """(K, M) of one image in every interval by every choice."""
+        return cost_table(self.measured[0], self.grid, self.names, self.config.cost)
+
+    @cached_property
+    def damages(self) -> np.ndarray:
+        """(K, M) of every swap, each kept as soon as it is measured."""
+        shape = len(self.grid.counts), len(self.names)
+        keys = {cell: f"damage-{self.config.space}/{cell[0]:02d}-{cell[1]}" for cell in np.ndindex(shape)}
+        known = {cell: self.store.done(f"{self.stage}/{key}") for cell, key in keys.items()}
+        done = {cell: float(one["damage"]) for cell, one in known.items() if one is not None}
+        begin = time.perf_counter()
+
+        def tell(interval: int, choice: int, harm: float) -> None:
+            nonlocal begin
+            now = time.perf_counter()
+            self.store.finish(f"{self.stage}/{keys[interval, choice]}", {"damage": harm, "took": now - begin})
+            begin = now
+            fields = {"interval": interval + 1, "by": self.names[choice], "damage": f"{harm:.4g}"}
+            if choice:
+                self.console.round(interval * shape[1] + choice, len(keys), fields, what="swap")
+
+        if len(done) == len(keys):
+            return np.array([done[cell] for cell in np.ndindex(shape)]).reshape(shape)
+        with threads(self.config.threads):
+            return table(self._damage, self.names, done, tell)
+
+    @cached_property
+    def _damage(self) -> Damage:
+        """Dense trajectories from the search's own noise, that of seed 0, and what is measured on them."""
+        config, network = self.config, self.family.network
+        noise = network.noise(config.noises, 0)
+        with torch.no_grad():
+            walks = Trajectories(network, self.forms, noise, self.sampler, self.grid, batch=config.batch)
+        return Damage(walks, config.space, self.extractor)
+
+    def joint(self, assignment: Sequence[int]) -> float:
+        """Damage of a schedule that is sampled as a whole, or was in this run."""
+        which = "-".join(map(str, assignment))
+        with threads(self.config.threads):
+            known = self.once(f"joint-{self.config.space}/{which}", lambda: {"damage": self._damage.joint(assignment)})
+        return float(known["damage"])
+
+    def once(self, key: str, measure: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
+        """What is measured under a key, now or before, with the seconds it took."""
+        known = self.store.done(f"{self.stage}/{key}")
+        if known is None:
+            begin = time.perf_counter()
+            known = {**measure(), "took": time.perf_counter() - begin}
+            self.store.finish(f"{self.stage}/{key}", known)
+        return known
+
+    def took(self) -> float:
+        """Seconds of all searching in this stage so far, that for other budgets and spaces included."""
+        kept = (key for key in self.store.finished() if key.startswith(f"{self.stage}/"))
+        found = (
+            self.store.done(key) or {} for key in kept if key.split("/")[1].startswith(("cost", "dam", "joint", "tr"))
+        )
+        return float(sum(one.get("took", 0.0) for one in found))
+
+    def tried(self, choices: Sequence[int]) -> Tried:
+        """A choice for each interval, or for each step, as who takes each step."""
+        if len(choices) == len(self.grid.counts):
+            choices = np.repeat(np.asarray(choices), self.grid.counts).tolist()
+        return self._tried([self.names[choice] for choice in choices], self.sampler)
+
+    def fewer(self, steps: int) -> Tried:
+        """The dense network in fewer steps of the same scheduler."""
+        return self._tried([DENSE] * steps, Sampler(self.sampler.scheduler, steps))
+
+    def _tried(self, names: Sequence[str], sampler: Sampler) -> Tried:
+        dense = self.calls[DENSE] * self.sampler.steps
+        return Tried(tuple(names), sampler, sum(self.calls[name] for name in names) / dense)
+
+    def schedule(self, one: Tried, about: Mapping[str, Any] | None = None) -> StepSchedule:
+        """It as a schedule of this family."""
+        members, measured = self.measured
+        bounds = grid(one.sampler.solver(self.family.network.scheduler), self.levels, len(one.names)).bounds
+        return StepSchedule.of(bounds, one.names, members, measured=measured, about=about or {})
+
+    def denoiser(self, one: Tried) -> Scheduled:
+        """It as a denoiser, of the networks as they run."""
+        return Scheduled(self.schedule(one), self.forms, self.levels).eval()
