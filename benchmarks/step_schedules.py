@@ -47,7 +47,7 @@ def settings(arguments: argparse.Namespace, seed: int, budget: float) -> Schedul
 
 
 def keep(row: dict[str, Any], results: Path) -> None:
-    """Put a row into the results in place of that of the same key; one of other settings under that label is refused."""
+    """Put a row into the results in place of that of the same key; other settings under one label are refused."""
     known = {tuple(one[name] for name in KEY): one for one in read_lines(results)} if results.is_file() else {}
     for one in known.values():
         same = [{**way["settings"], "tickets": None, "budget": None} for way in (one, row)]
