@@ -12,10 +12,12 @@ __all__ = ["Doctor", "Export", "Fid", "Inspect"]
 
 @dataclass(frozen=True)
 class Fid:
-    """Score images of a ticket by real ones."""
+    """Score images of a ticket, or of a schedule of tickets, by real ones."""
 
     ticket: str | None = None
     """Folder of a ticket; its trained weights are used, the rewound ones if it has none."""
+    schedule: str | None = None
+    """Folder of a step schedule instead, as gen-tickets schedule leaves it."""
     model: str | None = None
     """The network of a ticket that does not say so itself: tiny, small or cifar10 (U-Nets of DDPM), or FAMILY/SIZE."""
     dataset: str | None = None

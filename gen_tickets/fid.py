@@ -1,4 +1,4 @@
-"""`gen-tickets fid`: images of a ticket scored by real ones, over several seeds of the noise.
+"""`gen-tickets fid`: images of a ticket, or of a schedule, scored by real ones, over several seeds of the noise.
 
 A score carries its extractor's name: `FID[inception]`, and `FD[mnist-cnn]` by a classifier of the data at hand.
 """
@@ -24,6 +24,8 @@ from gen_tickets.engines import ENGINES, engine
 from gen_tickets.extractors import Extractor
 from gen_tickets.networks import Network, Opened, opened
 from gen_tickets.quality import Quality, over_seeds, score
+from gen_tickets.schedule import StepSchedule
+from gen_tickets.scheduled import log_snr
 
 __all__ = ["run"]
 
@@ -35,10 +37,10 @@ def run(config: Fid, console: Console) -> dict[str, Any]:
 
     Returns:
         `ticket`, `digest`, `network`, `density`, `state` (`trained` or `rewound`), `ema` (whether its weights are an
-        average; None where that is not known); `dataset`, `split`, `against`, `real` (images); `extractor` (`name`,
-        `sha256`, `accuracy`); `samples`, `seeds`, `scheduler`, `steps`, `engine`, `batch`, `threads`; `settings` of
-        kernel distance, precision and recall; `quality` (score to `mean`, `ci95`, `n`, `values`), `warnings`,
-        `seconds`.
+        average; None where that is not known); of a schedule `schedule`, `network`, `steps_of` (network to its number
+        of steps), `state`, `ema`; `dataset`, `split`, `against`, `real` (images); `extractor` (`name`, `sha256`,
+        `accuracy`); `samples`, `seeds`, `scheduler`, `steps`, `engine`, `batch`, `threads`; `settings` of kernel
+        distance, precision and recall; `quality` (score to `mean`, `ci95`, `n`, `values`), `warnings`, `seconds`.
 
     Raises:
         UsageError: a setting is out of its range, or a model, a data set or an extractor is unknown.
@@ -47,13 +49,14 @@ def run(config: Fid, console: Console) -> dict[str, Any]:
         ValueError: there are too few images, or the real ones have another shape than the ticket's.
     """
     _check(config)
-    ticket = Ticket.load(str(config.ticket))
+    schedule = StepSchedule.load(config.schedule) if config.schedule else None
+    ticket = Ticket.load(str(config.ticket)) if schedule is None else schedule.ticket(schedule.intervals[0].ticket)
     begin = time.perf_counter()
     found = opened(ticket, config.model)
     config = _filled(config, ticket, found.network)
     images = _images(config, ticket, found.network)
     extractor = _extractor(config, images, console)
-    qualities = _qualities(config, found, images, extractor, console)
+    qualities = _qualities(config, found, schedule, images, extractor, console)
     quality, warnings = over_seeds(qualities), _warnings(found.network, qualities)
     for text in warnings:
         console.warning(text)
@@ -61,8 +64,7 @@ def run(config: Fid, console: Console) -> dict[str, Any]:
         console.line(f"{label:24} {value}")
     first = qualities[0]
     return {
-        "ticket": config.ticket,
-        **_which(ticket, found),
+        **(_which(config, ticket, found) if schedule is None else _whole(config, schedule, found)),
         "dataset": images.name,
         "split": config.split,
         "against": first.against,
@@ -78,7 +80,9 @@ def run(config: Fid, console: Console) -> dict[str, Any]:
 
 
 def _check(config: Fid) -> None:
-    if not config.ticket:
+    if config.schedule and (config.ticket or config.model):
+        raise UsageError("--schedule brings its own tickets; leave out the ticket and --model")
+    if not config.ticket and not config.schedule:
         raise UsageError("name the folder of a ticket, as in: gen-tickets fid runs/0123456789ab/ticket")
     for name in ("samples", "seeds", "batch", "threads"):
         value = getattr(config, name)
@@ -132,13 +136,19 @@ def _extractor(config: Fid, images: Images, console: Console) -> Extractor:
     return extractors.load(name, given, weights=config.weights, root=config.data_root, console=console)
 
 
-def _qualities(config: Fid, found: Opened, images: Images, extractor: Extractor, console: Console) -> list[Quality]:
+def _qualities(
+    config: Fid, found: Opened, schedule: StepSchedule | None, images: Images, extractor: Extractor, console: Console
+) -> list[Quality]:
     """The scores of every seed."""
     network, qualities = found.network, []
     sampler = Sampler(config.scheduler, config.steps or 1) if config.scheduler else None
     with threads(config.threads or 1), torch.no_grad():
-        inputs = network.inputs(min(config.batch, config.samples))
-        maker = engine(config.engine, found.maker, found.masks, inputs)
+        batch = min(config.batch, config.samples)
+        maker = (
+            engine(config.engine, found.maker, found.masks, network.inputs(batch))
+            if schedule is None
+            else schedule.denoiser(config.engine, batch)
+        )
         for number in range(config.seeds):
             seed = config.first_seed + number
             fake = draw(network, maker, network.noise(config.samples, seed), sampler, batch=config.batch, seed=seed)
@@ -148,10 +158,24 @@ def _qualities(config: Fid, found: Opened, images: Images, extractor: Extractor,
     return qualities
 
 
-def _which(ticket: Ticket, found: Opened) -> dict[str, Any]:
+def _whole(config: Fid, schedule: StepSchedule, found: Opened) -> dict[str, Any]:
+    """What is said of a schedule; its tickets are trained, their weights averages."""
+    network, sampler = found.network, Sampler(str(config.scheduler), config.steps or 1)
+    taken = schedule.sampled(sampler.solver(network.scheduler), log_snr(network.scheduler))
+    return {
+        "schedule": config.schedule,
+        "network": f"{network.family}/{network.size}",
+        "steps_of": {name: taken.count(name) for name in dict.fromkeys(taken)},
+        "state": "trained",
+        "ema": True,
+    }
+
+
+def _which(config: Fid, ticket: Ticket, found: Opened) -> dict[str, Any]:
     known, network = "find" in ticket.recipe, found.network
     averaged = network.denoises or network.part == "generator"
     return {
+        "ticket": config.ticket,
         "digest": ticket.digest,
         "network": f"{network.family}/{network.size}",
         "density": ticket.density,

@@ -128,6 +128,15 @@ class StepSchedule:
             names[0] = before[-1]
         return names
 
+    def sampled(self, solver: Any, levels: np.ndarray) -> list[str]:
+        """Who takes the steps of a sampler.
+
+        Args:
+            solver: a scheduler of diffusers at its steps.
+            levels: log-SNR of every training timestep, (T,), see `gen_tickets.scheduled.log_snr`.
+        """
+        return self.taken(np.interp(np.asarray(solver.timesteps, float), np.arange(len(levels)), levels))
+
     def cost(self, log_snr: np.ndarray, of: str = "seconds") -> float:
         """Cost of one image whose steps are at log-SNRs (N,): `seconds` or `macs`.
 

@@ -81,6 +81,11 @@ def test_a_schedule_from_a_run(run: Path, tmp_path: Path, capsys: pytest.Capture
     assert main([*drawn, "--json"]) == 0
     with np.load(json.loads(capsys.readouterr().out)["samples"]) as stored:
         assert stored["images"].shape == (2, 8, 8, 1)
+    scored = ["fid", "--schedule", found["schedule"], "--steps", "6", "--scheduler", "ddim", "--samples", "40"]
+    assert main([*scored, "--batch", "20", "--engine", "dense", "--seeds", "2", "--first-seed", "1", "--json"]) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert again["quality"]["FD[digits-cnn]"]["mean"] == pytest.approx(found["quality"]["schedule"]["mean"], rel=1e-6)
+    assert sum(again["steps_of"].values()) == 6
 
 
 def test_another_budget_measures_only_the_rest(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
