@@ -35,6 +35,7 @@ def settings(arguments: argparse.Namespace, seed: int, budget: float) -> Schedul
         tickets=[str(home / "dense"), *map(str, rounds)],
         budget=budget,
         engine=arguments.engine,
+        cost=arguments.cost,
         intervals=arguments.intervals,
         space=arguments.space,
         skip=arguments.skip,
@@ -94,6 +95,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--budgets", type=float, nargs="+", default=[0.8, 0.5, 0.3])
     parser.add_argument("--engine", default="sparse")
+    parser.add_argument("--cost", default="seconds", choices=("seconds", "macs"))
     parser.add_argument("--intervals", type=int, default=10)
     parser.add_argument("--space", default="features")
     parser.add_argument("--skip", action=argparse.BooleanOptionalAction, default=True)
