@@ -49,6 +49,12 @@ class Round:
     epoch: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
 
+    def note(self, accuracy: dict[str, float]) -> bool:
+        """Add the accuracies of an epoch; whether its `val` is the best yet."""
+        best = max((one["val"] for one in self.history), default=-1.0)
+        self.history.append(accuracy)
+        return accuracy["val"] > best
+
 
 @dataclass(frozen=True)
 class Search:

@@ -64,9 +64,7 @@ def train_masks(model: GraphModel, masks: Masks, task: Task, training: Training,
                 accuracy = task.evaluate(model)
                 if not math.isfinite(accuracy["val"]):
                     break
-                best = max((h["val"] for h in result.history), default=-1.0)
-                result.history.append(accuracy)
-                if ugs.mask_at == "last" or accuracy["val"] > best:
+                if result.note(accuracy) or ugs.mask_at == "last":
                     result.epoch = epoch
                     result.scores = {name: score.clone() for name, score in soft.scores().items()}
     if not result.history:

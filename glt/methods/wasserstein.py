@@ -115,9 +115,7 @@ def train_masks(
                 accuracy = task.evaluate(model)
                 if not math.isfinite(accuracy["val"]):
                     break
-                best = max((h["val"] for h in result.history), default=-1.0)
-                result.history.append(accuracy)
-                if accuracy["val"] > best:
+                if result.note(accuracy):
                     result.epoch = epoch
                     result.scores = {n: score.double() + _BELOW * ties[n] for n, score in soft.scores().items()}
     if not result.history:
