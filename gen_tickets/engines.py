@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from common.sparse.convert import convert
 from common.sparse.slim import slim
 from common.sparse.tune import tune
 
-__all__ = ["ENGINES", "Masked", "engine", "pruned"]
+__all__ = ["ENGINES", "Masked", "channels_last", "engine", "pruned"]
 
 ENGINES = ("dense", "masked", "sparse", "slim")
 """`dense`: the zeros are multiplied; `masked`: so are the masks, at every call; `sparse`: the surviving weights only;
@@ -66,6 +67,11 @@ def engine(
         raise UsageError(f"--engine is one of {', '.join(ENGINES)}; found {kind!r}")
     sparse = convert(model, None, inputs, threads=torch.get_num_threads())
     return tune(sparse, inputs) if tuned else sparse
+
+
+def channels_last(model: nn.Module) -> nn.Module:
+    """A copy of a dense network in the memory format that is often the quickest."""
+    return cast(nn.Module, cast(Any, copy.deepcopy(model)).to(memory_format=torch.channels_last))
 
 
 def pruned(model: nn.Module, density: float) -> Masks:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from common.masks import Masks
 from common.ticket import TicketError
+from gen_tickets.engines import channels_last
 from gen_tickets.engines import engine as made_by
 from gen_tickets.networks import Network, opened
 from gen_tickets.pipelines import solver_of
@@ -168,6 +169,6 @@ def scheduled(schedule: StepSchedule, engine: str, batch: int) -> Scheduled:
             dense = masks.density == 1
             made = made_by("dense" if dense else engine, found.maker, masks, first.inputs(batch)).eval()
         if dense and schedule.measured.get("dense") == "channels-last":
-            made = cast(Any, made).to(memory_format=torch.channels_last)
+            made = channels_last(made)
         networks[name] = made
     return Scheduled(schedule, networks, log_snr(None if first is None else first.scheduler), config).eval()

@@ -22,7 +22,7 @@ from common.sparse.network import SparseNetwork
 from common.ticket import Ticket
 from gen_tickets.config import Speed
 from gen_tickets.draw import Sampler, denoise
-from gen_tickets.engines import engine, pruned
+from gen_tickets.engines import channels_last, engine, pruned
 from gen_tickets.networks import Network, named, opened
 
 __all__ = ["run"]
@@ -104,7 +104,7 @@ def _call(inputs: tuple[Tensor, ...], steps: int) -> Call:
 
 def _dense(model: nn.Module, call: Call, *, compiled: bool) -> tuple[dict[str, Callable[[], Tensor]], dict[str, bool]]:
     """The dense engines, and which of them compute in float32."""
-    last = cast(Any, copy.deepcopy(model)).to(memory_format=torch.channels_last)
+    last = channels_last(model)
     engines: dict[str, Callable[[], Tensor]] = {"eager": lambda: call(model), "channels-last": lambda: call(last)}
     dense = {"eager": True, "channels-last": True}
     if compiled:

@@ -6,14 +6,13 @@ and one with another budget measures only what is new.
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import groupby
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,13 +25,14 @@ from common.scoped import threads
 from gen_tickets._config_schedule import Schedule
 from gen_tickets._intervals import SKIP
 from gen_tickets.draw import Sampler
+from gen_tickets.engines import channels_last
 from gen_tickets.extractors import Extractor
 from gen_tickets.schedule import Member, StepSchedule
 from gen_tickets.scheduled import Scheduled, log_snr
 from gen_tickets.stepwise.costs import cost_table, measure, prepared
 from gen_tickets.stepwise.damage import Damage, table
 from gen_tickets.stepwise.family import DENSE, Family
-from gen_tickets.stepwise.grid import Grid, grid
+from gen_tickets.stepwise.grid import grid
 from gen_tickets.stepwise.trajectories import Trajectories
 
 __all__ = ["Bench", "Tried"]
@@ -86,18 +86,14 @@ class Bench:
         self.sampler = Sampler(config.scheduler, config.steps)
         self.levels = log_snr(family.network.scheduler)
         self.names = [*family.names, *([SKIP] if config.skip else [])]
-        self.grid = self._grid(self.sampler, config.intervals)
-
-    def _grid(self, sampler: Sampler, intervals: int) -> Grid:
-        return grid(sampler.solver(self.family.network.scheduler), self.levels, intervals, self.config.grid)
+        self.grid = grid(self.sampler.solver(family.network.scheduler), self.levels, config.intervals, config.grid)
 
     @cached_property
     def forms(self) -> dict[str, nn.Module]:
         """The networks as they run: tickets by the engine, the dense one in the quicker of its forms."""
         found = self._prepared
         if self.measured[1]["dense"] == "channels-last":
-            last = cast(Any, copy.deepcopy(found[DENSE])).to(memory_format=torch.channels_last)
-            return {**found, DENSE: last}
+            return {**found, DENSE: channels_last(found[DENSE])}
         return found
 
     @cached_property
@@ -113,7 +109,6 @@ class Bench:
     @cached_property
     def measured(self) -> tuple[dict[str, Member], dict[str, Any]]:
         """The members with their costs, and what those depend on; timed once a run and machine."""
-        machine = hashlib.sha256(f"{cpu_model()} {torch.__version__}".encode()).hexdigest()[:8]
         config = self.config
 
         def timed() -> dict[str, Any]:
@@ -125,7 +120,7 @@ class Bench:
                 "about": about,
             }
 
-        known = self.once(f"costs-{machine}", timed)
+        known = self.once(f"costs-{self.machine}", timed)
         members = {name: Member(**{**asdict(one), **known["costs"][name]}) for name, one in self.family.members.items()}
         return members, dict(known["about"])
 
@@ -190,10 +185,8 @@ class Bench:
 
     def took(self) -> float:
         """Seconds of all searching in this stage so far, that for other budgets and spaces included."""
-        kept = (key for key in self.store.finished() if key.startswith(f"{self.stage}/"))
-        found = (
-            self.store.done(key) or {} for key in kept if key.split("/")[1].startswith(("cost", "dam", "joint", "tr"))
-        )
+        searching = tuple(f"{self.stage}/{what}-" for what in ("costs", "damage", "joint"))
+        found = (self.store.done(key) or {} for key in self.store.finished() if key.startswith(searching))
         return float(sum(one.get("took", 0.0) for one in found))
 
     def tried(self, choices: Sequence[int]) -> Tried:

@@ -7,11 +7,10 @@ which has no weights of its own, in full.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -24,6 +23,7 @@ from common.runs.errors import UsageError
 from common.runs.manifest import cpu_model
 from common.runs.race import race
 from gen_tickets._intervals import SKIP, refuse
+from gen_tickets.engines import channels_last
 from gen_tickets.engines import engine as made_by
 from gen_tickets.schedule import Member
 from gen_tickets.stepwise.family import DENSE, Family
@@ -176,6 +176,5 @@ def _check(settings: Mapping[str, int]) -> None:
 
 def _calls(forms: Mapping[str, nn.Module], inputs: tuple[Tensor, ...]) -> dict[str, Callable[[], object]]:
     """What is timed: the dense network in two forms, the others in theirs."""
-    last = cast(Any, copy.deepcopy(forms[DENSE])).to(memory_format=torch.channels_last)
-    dense = {_EAGER: partial(forms[DENSE], *inputs), _LAST: partial(last, *inputs)}
+    dense = {_EAGER: partial(forms[DENSE], *inputs), _LAST: partial(channels_last(forms[DENSE]), *inputs)}
     return dense | {name: partial(form, *inputs) for name, form in forms.items() if name != DENSE}

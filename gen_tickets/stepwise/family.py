@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
@@ -98,23 +98,20 @@ def family(paths: Sequence[str | Path]) -> Family:
     """
     tickets = sorted(((Ticket.load(path), Path(path)) for path in paths), key=lambda pair: -pair[0].density)
     _check(tickets)
-    first = opened(tickets[0][0]).network
+    dense: Opened | None = None
     models: dict[str, nn.Module] = {}
     masks: dict[str, Masks] = {}
     members: dict[str, Member] = {}
     for ticket, path in tickets:
         found = opened(ticket)
-        _fits(found, first, path)
-        data = (ticket.recipe.get("find") or {}).get("data"), (tickets[0][0].recipe.get("find") or {}).get("data")
-        if data[0] != data[1]:
-            refuse(f"a ticket in {path} of the data {str(data[0])[:12]}", f"{str(data[1])[:12]}, as the dense one",
-                   "Schedule tickets of one dense network.")  # fmt: skip
+        dense = dense or found
+        _fits(found, dense, path)
         name = DENSE if ticket.density == 1 else f"kept-{100 * ticket.density:.3g}"
         if name in members:
             refuse(f"two tickets of density {ticket.density:.4g}", "tickets of different densities", "Leave one out.")
         models[name], masks[name] = found.maker.eval().requires_grad_(False), found.masks
         members[name] = Member(str(path), ticket.density, ticket.digest)
-    return Family(first, models, masks, members, dict(tickets[0][0].recipe.get("find") or {}))
+    return Family(cast(Opened, dense).network, models, masks, members, _find(tickets[0][0]))
 
 
 def _check(tickets: Sequence[tuple[Ticket, Path]]) -> None:
@@ -126,11 +123,20 @@ def _check(tickets: Sequence[tuple[Ticket, Path]]) -> None:
                "Add the folder RUN/rounds/seed-0/dense.")  # fmt: skip
 
 
-def _fits(found: Opened, first: Network, path: Path) -> None:
+def _fits(found: Opened, dense: Opened, path: Path) -> None:
     if not found.network.denoises:
         refuse(f"a ticket of {found.network} in {path}", "one of a U-Net, which takes steps", "Leave it out.")
-    if found.network != first:
-        theirs, ours = (f"{one}, {one.image}" for one in (found.network, first))
+    if found.network != dense.network:
+        theirs, ours = (f"{one.network}, {one.network.image}" for one in (found, dense))
         refuse(f"a ticket of {theirs} in {path}", f"{ours}, as the dense one", "Schedule tickets of one network.")
+    theirs, ours = (str(_find(one.ticket).get("data")) for one in (found, dense))
+    if theirs != ours:
+        refuse(f"a ticket in {path} of the data {theirs[:12]}", f"{ours[:12]}, as the dense one",
+               "Schedule tickets of one dense network.")  # fmt: skip
     if not found.trained:
         refuse(f"no trained weights in {path}", "a ticket as gen-tickets find leaves it", "Train it first.")
+
+
+def _find(ticket: Ticket) -> dict[str, Any]:
+    """The settings of the search that a ticket is of; nothing where it does not say."""
+    return dict(ticket.recipe.get("find") or {})

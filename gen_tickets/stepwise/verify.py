@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ from common.scoped import threads
 from gen_tickets._intervals import SKIP
 from gen_tickets.data import Images
 from gen_tickets.draw import denoise, draw, pixels
+from gen_tickets.engines import channels_last
 from gen_tickets.quality import score
 from gen_tickets.stepwise.baselines import baselines
 from gen_tickets.stepwise.bench import Bench, Tried
@@ -106,9 +106,8 @@ def _timed(bench: Bench, one: Tried) -> dict[str, Any]:
     config, network = bench.config, bench.family.network
     noise = network.noise(config.batch, 0)
     labels = None if network.classes is None else network.labels(config.batch)
-    dense = copy.deepcopy(bench.family.models[DENSE])
-    last = cast(Any, copy.deepcopy(dense)).to(memory_format=torch.channels_last)
-    nets = {"eager": dense, "channels-last": last, "schedule": bench.denoiser(one)}
+    dense = bench.family.models[DENSE]
+    nets = {"eager": dense, "channels-last": channels_last(dense), "schedule": bench.denoiser(one)}
     with threads(config.threads), torch.no_grad():
         calls = {
             name: partial(denoise, net, noise, bench.sampler, config=network.scheduler, labels=labels)
