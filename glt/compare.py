@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from common.runs.errors import DivergedError
 from common.runs.progress import Console
 from common.runs.session import peak_mb, worked
 from common.runs.store import Run
@@ -28,15 +30,15 @@ def run(config: Compare, console: Console) -> dict[str, Any]:
     """Climb the ladders of all methods, from dense networks that they share, and say what each is worth and costs.
 
     Returns:
-        `dataset`, `model`, `metric`; `dense` and `no_edges`; `methods`, name to a list of rungs; `inference`, how it
-        was timed; `seconds`, `peak_rss_mb`, `report`. `docs/cli.md` has what is in them. The same is in
-        `comparison.json` of the run folder.
+        `dataset`, `model`, `metric`; `dense` and `no_edges`; `methods`, name to a list of rungs; `diverged`, name of a
+        search to what happened; `inference`, how it was timed; `seconds`, `peak_rss_mb`, `report`. `docs/cli.md` has
+        what is in them. The same is in `comparison.json` of the run folder.
 
     Raises:
         UsageError: a method is unknown or named twice, a setting is out of its range, or keeps nothing of these data.
         MissingData: the data set is not at hand.
         ValueError: it is damaged, or does not go with the task.
-        DivergedError: a training diverged; finished rungs are kept.
+        DivergedError: a dense network diverged, or all methods; finished rungs are kept.
         RunFolderError: the run folder cannot be written, or a file in it is damaged.
         TicketError: a rung's ticket is damaged.
     """
@@ -53,8 +55,10 @@ def run(config: Compare, console: Console) -> dict[str, Any]:
         labels = [("", 0), *((label, rung) for label, find in known.items() for rung in rungs(find))]
         wanted = {key(seed, rung, label) for seed in seeds_of(config) for label, rung in labels}
         with watched(store, len(wanted | set(store.finished())), console) as watch:
-            climb_searches(known, store.folder, watch)
-        return _conclude(config, graph, store, console)
+            diverged = climb_searches(known, store.folder, watch)
+        for why in diverged.values():
+            console.warning(why)
+        return _conclude(config, graph, store, console, diverged)
 
 
 def _identity(config: Compare) -> dict[str, Any]:
@@ -78,10 +82,15 @@ def _what(config: Compare) -> str:
     )
 
 
-def _conclude(config: Compare, graph: Graph, store: Run, console: Console) -> dict[str, Any]:
-    metric = metric_of(config.task)
+def _conclude(
+    config: Compare, graph: Graph, store: Run, console: Console, diverged: Mapping[str, str]
+) -> dict[str, Any]:
+    metric, asked = metric_of(config.task), config
+    config = replace(config, methods=[name for name in config.methods if name not in diverged])
+    if not config.methods:
+        raise DivergedError(next(iter(diverged.values())))
     summary, costs, seconds = summarise(config, store, metric), measured(config, graph, store), worked(store)
-    report = write_report(config, graph, store, summary, costs, seconds)
+    report = write_report(asked, graph, store, summary, costs, seconds, diverged)
     for line in filter(None, (verdict(summary), worth(summary))):
         console.line(line)
     console.line(f"report: {report}")
@@ -100,6 +109,7 @@ def _conclude(config: Compare, graph: Graph, store: Run, console: Console) -> di
             name: [_numbers(row, costs[name, row.level.number], config, store) for row in rows]
             for name, rows in summary.methods.items()
         },
+        "diverged": dict(diverged),
         "inference": {"threads": THREADS, "hardware": hardware()},
         "seconds": round(seconds, 3),
         "peak_rss_mb": round(peak_mb(store), 1),

@@ -43,7 +43,15 @@ _COSTS = (
 )
 
 
-def write_report(config: Compare, graph: Graph, store: Run, summary: Comparison, costs: Costs, seconds: float) -> Path:
+def write_report(
+    config: Compare,
+    graph: Graph,
+    store: Run,
+    summary: Comparison,
+    costs: Costs,
+    seconds: float,
+    diverged: Mapping[str, str],
+) -> Path:
     """Write `report.html` into the run folder and return its path.
 
     Args:
@@ -53,26 +61,32 @@ def write_report(config: Compare, graph: Graph, store: Run, summary: Comparison,
         summary: what its seeds say.
         costs: what its tickets cost to run.
         seconds: of work.
+        diverged: what happened to searches without scores.
     """
     best, credit = summary.best, _CREDIT if config.random_edges else ""
+    lost = [f"{label} has no scores: {why}" for label, why in diverged.items()]
     work = f"{plural(config.seeds, 'seed')}, {seconds:.0f} seconds of work."
     text = verdict(summary).removeprefix("A winning ticket: ").removeprefix("Not a winning ticket: ")
     report = Report(
-        title=f"{plural(len(config.methods), 'method')} on {graph.name}, {config.model.upper()} of depth "
+        title=f"{plural(len(summary.methods), 'method')} on {graph.name}, {config.model.upper()} of depth "
         f"{config.network.depth}",
         verdict=text,
         winning=best is not None,
         counts=[]
         if best is None
         else [Count(g, int(c["kept"]), int(c["total"])) for g, c in best.level.counts.items()],
-        summary=[*filter(None, (worth(summary), *definitions(config.task), credit, _distilled(config))), work],
+        summary=[
+            *filter(None, (worth(summary), *definitions(config.task), credit, _distilled(config))),
+            *lost,
+            work,
+        ],
         columns=["", *(f"round {row.level.number}" for row in _first(summary))],
         rows=_overview(summary),
         figures=[_curve(summary)],
         tables=[*_rounds(summary), _costs(summary, costs)],
         command=_command(config),
         settings=settings_of(config),
-        references=_references(config, store),
+        references=_references(config, summary, store),
         provenance=store.manifest,
     )
     return store.write_text("report.html", render(report))
@@ -153,16 +167,16 @@ def _round(summary: Comparison, place: int) -> Table:
     rows = [rows[place] for rows in summary.methods.values()]
     level = rows[0].level
     kept = " and ".join(f"{share(c['density'])} of {group}" for group, c in level.counts.items())
-    own = rows[0].credit is not None
+    own = any(row.credit is not None for row in rows)
     head = ["method", "ticket", "wins", *(["own run, random edges", "credit of its edges"] if own else [])]
     head += ["its weights, random edges", "difference", "random ticket", "re-initialised"]
     text = f"{kept} kept. In per cent of test {summary.metric}, differences in points."
-    return Table(f"Round {level.number}", text, head, [_cells(row) for row in rows])
+    return Table(f"Round {level.number}", text, head, [_cells(row, own) for row in rows])
 
 
-def _cells(row: Row) -> list[str]:
+def _cells(row: Row, credited: bool) -> list[str]:
     found = row.level.accuracy
-    own = [] if row.credit is None else [_percent(found["random_edges"]), points(row.credit)]
+    own = [_percent(found.get("random_edges")), "" if row.credit is None else points(row.credit)] if credited else []
     against = [_percent(found["edges"]), points(row.versus_edges), _percent(found["random"]), _percent(found["reinit"])]
     return [row.method, _percent(row.ticket), "yes" if row.level.winning else "no", *own, *against]
 
@@ -192,8 +206,8 @@ def _inference(cost: Measured) -> str:
     return f"{number(own)}, dense {number(dense)} ({cost.inference['speedup']:.2f}x)"
 
 
-def _references(config: Compare, store: Run) -> list[str]:
+def _references(config: Compare, summary: Comparison, store: Run) -> list[str]:
     """Papers of all methods, each once."""
     last = max(config.rungs or [0])
-    tickets = (Ticket.load(store.round(key(config.first_seed, last, name))) for name in config.methods)
+    tickets = (Ticket.load(store.round(key(config.first_seed, last, name))) for name in summary.methods)
     return list(dict.fromkeys(reference for ticket in tickets for reference in ticket.references))

@@ -86,11 +86,11 @@ def summarise(config: Compare, store: Run, metric: str = "accuracy") -> Comparis
 
     Args:
         config: filled by `glt.compare_config.filled`.
-        store: the run.
+        store: the run; all rungs of all methods are finished, but perhaps not those on random edges.
         metric: see `Comparison`.
     """
     found = {
-        (label, rung): [store.done(key(seed, rung, label)) or {} for seed in seeds_of(config)]
+        (label, rung): [done for seed in seeds_of(config) if (done := store.done(key(seed, rung, label)))]
         for label, rung in [("", 0), *((name, rung) for name in _labels(config) for rung in sorted(config.rungs or []))]
     }
     results = found["", 0]
@@ -126,15 +126,16 @@ def _rows(method: str, found: Results, config: Compare) -> list[Row]:
             for i in range(len(results))
         ]
         level = level_of([dict(one) for one in results], estimate(_tests(dense)))
-        own = found.get((method + RANDOM_EDGES, rung))
-        if own is not None:
+        own = found.get((method + RANDOM_EDGES, rung), [])
+        whole = len(own) == len(results)  # not where they are left out, or one diverged
+        if whole:
             level = replace(level, accuracy={**level.accuracy, "random_edges": estimate(_tests(own))})
         rows.append(
             Row(
                 method,
                 level,
                 versus_edges=paired(_tests(results), [one["controls"]["edges"]["test"] for one in results]),
-                credit=None if own is None else paired(_tests(results), _tests(own)),
+                credit=paired(_tests(results), _tests(own)) if whole else None,
                 search=estimate(search),
                 train=estimate(one["cpu_seconds"]["train"] for one in results),
                 peak_mb=max(one["peak_rss_mb"] for one in results),

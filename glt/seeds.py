@@ -99,17 +99,23 @@ def climb_all(config: Find, folder: Path, watch: Callable[[], Any]) -> None:
     in_processes(climb_seed, {f"seed {seed}": (config, seed, folder, *here) for seed in seeds}, jobs, watch)
 
 
-def climb_searches(searches: Mapping[str, Find], folder: Path, watch: Callable[[], Any]) -> None:
+def climb_searches(searches: Mapping[str, Find], folder: Path, watch: Callable[[], Any]) -> dict[str, str]:
     """Climb the ladders of several searches from dense networks that they share: first these, then the rest.
+
+    A search that diverges leaves the others as they are; the same call tries it again.
 
     Args:
         searches: label to settings, alike but for the search; `jobs` of the first says how many run at once.
         folder: of the run.
         watch: is called now and then, and at the end.
 
+    Returns:
+        Label to what happened, of searches that diverged with some seed.
+
     Raises:
         WorkerDied: a process was killed; finished rungs stay.
-        Exception: whatever a search raised; finished rungs stay.
+        DivergedError: a dense network diverged.
+        Exception: whatever else a search raised; finished rungs stay.
     """
     run, first = Run(folder), next(iter(searches.values()))
     seeds = range(first.first_seed, first.first_seed + first.seeds)
@@ -127,13 +133,20 @@ def climb_searches(searches: Mapping[str, Find], folder: Path, watch: Callable[[
         jobs = min(len(pieces), first.jobs or os.cpu_count() or 1)
         here = (watch,) if jobs <= 1 else ()
         in_processes(_piece, {name: (*words, *here) for name, words in pieces.items()}, jobs, watch)
+    known = {event["label"]: event["why"] for event in run.events("diverged")}
+    lost = {
+        label for label, find in searches.items() for s in seeds for k in rungs(find) if not run.done(key(s, k, label))
+    }
+    return {label: why for label, why in known.items() if label in lost}
 
 
 def _piece(config: Find, seed: int, folder: Path, label: str, watch: Callable[[], Any] = lambda: None) -> None:
-    """One search of one seed, with a peak of memory of its own, and its name in what goes wrong."""
+    """One search of one seed, with a peak of memory of its own; that it diverged is an event of the run."""
     Run(folder).event("memory", seed=seed, peak_rss_mb=peak_rss_mb())
     forget_peak()
     try:
         climb_seed(config, seed, folder, label, watch)
     except DivergedError as error:
-        raise DivergedError(f"{label or 'the dense network'}, seed {seed}: {error}") from error
+        if not label:
+            raise DivergedError(f"the dense network, seed {seed}: {error}") from error
+        Run(folder).event("diverged", label=label, why=f"{label}, seed {seed}: {error}")

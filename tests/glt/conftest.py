@@ -32,6 +32,16 @@ def two_blocks(nodes: int = 60, seed: int = 0) -> Graph:
     return Graph("blocks", torch.from_numpy(x).float(), edge_index, torch.from_numpy(y), *masks)
 
 
+@pytest.fixture(name="blocks", scope="session")
+def _blocks(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Such a graph in a file."""
+    graph = two_blocks(50, seed=1)
+    path = tmp_path_factory.mktemp("data") / "blocks.npz"
+    parts = {"train": graph.train, "val": graph.val, "test": graph.test}
+    np.savez(path, x=graph.x, edge_index=graph.edge_index, y=graph.y, **parts)
+    return str(path)
+
+
 @pytest.fixture(name="graph")
 def _graph() -> Graph:
     return two_blocks()

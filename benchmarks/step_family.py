@@ -1,0 +1,52 @@
+"""The families of networks that `benchmarks/step_schedules.py` chooses from: a U-Net trained long, and its tickets.
+
+Tickets of a network that is nowhere near its plateau draw better than it does, and then there is no damage to schedule
+around. So the U-Net `small` on MNIST at 16 pixels learns for 10,000 steps here, and global magnitude pruning rewinds to
+the last fifth of them (late rewinding). It is `gen-tickets compare` with these settings, which goes on where it was
+broken off; some 45 minutes a seed on one core: MNIST under `$GLT_DATA`.
+
+    python benchmarks/step_family.py --seeds 3
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from common.runs.progress import Console
+from gen_tickets.compare import run
+from gen_tickets.config import Compare, Judging, Training
+
+
+def main() -> None:
+    """Train what is not trained yet."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--pixels", type=int, default=16)
+    parser.add_argument("--steps", type=int, default=10_000)
+    parser.add_argument("--densities", type=float, nargs="+", default=[0.3, 0.1, 0.03])
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--out", default="runs")
+    arguments = parser.parse_args()
+    config = Compare(
+        "ddpm",
+        "mnist",
+        size="small",
+        image_size=arguments.pixels,
+        methods=["global"],
+        densities=arguments.densities,
+        seeds=arguments.seeds,
+        controls="none",
+        training=Training(
+            steps=arguments.steps, batch=32, lr=1e-3, average=0.999, precision="bfloat16", rewind=0.8, save_every=120.0
+        ),
+        quality=Judging(samples=1000, steps=50, scheduler="ddim"),
+        out=arguments.out,
+        name=f"steps-mnist-{arguments.pixels}-{arguments.steps}",
+        jobs=arguments.jobs,
+    )
+    with Console() as console:
+        run(config, console)
+
+
+if __name__ == "__main__":
+    main()
