@@ -1,49 +1,61 @@
-"""Graph lottery tickets side by side: all methods on one data set and one network, rung by rung, with every control.
+"""Graph lottery tickets side by side: methods on one data set and one network, rung by rung, with every control.
 
-It is `glt compare` with its own settings, which goes on where it was broken off and takes in more methods and seeds;
-what it found becomes rows of the results, one a method and rung. Hours on two cores: data under `$GLT_DATA`.
+It is `glt compare` with the words given here, which goes on where it was broken off and takes in more methods and
+seeds; what it found becomes rows of the results, one a method and rung. Hours on two cores: data under `$GLT_DATA`.
+Without `--methods` all are compared. CPU time falls by a tenth to a third where torch may use huge pages
+(`THP_MEM_ALLOC_ENABLE=1`) and freed memory stays with the process (`MALLOC_TRIM_THRESHOLD_=2000000000`).
 
-    python benchmarks/graph_tickets.py cora --model gcn --seeds 10
-    python benchmarks/graph_tickets.py cora --model gcn --seeds 10 --distil 10   # the second table
+    python benchmarks/graph_tickets.py cora --seeds 10
+    python benchmarks/graph_tickets.py cora --seeds 10 --training.distil 10      # the second table
+    python benchmarks/graph_tickets.py cora --seeds 10 --weights-density 1       # edges alone
     python benchmarks/graph_tickets.py --table          # what the results hold so far, as markdown
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 from common.runs.files import read_lines
-from common.runs.progress import Console
-from glt.compare import run
-from glt.compare_config import Compare
-from glt.config import Training
+from glt.cli import main as glt
 from glt.methods import METHODS
-from glt.task_settings import Task
 
 RESULTS = Path(__file__).parent / "results" / "graph_tickets.jsonl"
-KEY = ("dataset", "model", "distil", "inductive", "method", "round")
+KEY = ("settings", "method", "round")
+FREE = ("--methods", "--rungs", "--seeds", "--jobs", "--out", "--name", "--data-root")
 
 
-def rows(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+def settings(words: list[str]) -> str:
+    """The words of `glt compare` that rows of one table share, options in order.
+
+    >>> settings(["cora", "--seeds", "3", "--model", "gat", "--methods", "ugs", "teddy"])
+    'cora --model gat'
+    """
+    parts: list[list[str]] = [[]]
+    for word in words:
+        if word.startswith("--"):
+            parts.append([])
+        parts[-1].append(word)
+    shared = [parts[0], *sorted(part for part in parts[1:] if part[0] not in FREE)]
+    return " ".join(word for part in shared for word in part)
+
+
+def rows(words: list[str]) -> list[dict[str, Any]]:
     """Run the comparison, and what it found as flat objects."""
-    config = Compare(
-        arguments.dataset,
-        model=arguments.model,
-        methods=arguments.methods,
-        rungs=arguments.rungs,
-        seeds=arguments.seeds,
-        training=Training(distil=arguments.distil),
-        task=Task(inductive=arguments.inductive),
-        jobs=arguments.jobs,
-        out=arguments.out,
-    )
-    with Console() as console:
-        found = run(config, console)
-    about = {name: getattr(arguments, name) for name in ("dataset", "model", "distil", "inductive")}
-    about |= {"dense": found["dense"], "no_edges": found["no_edges"], **found["inference"]}
+    words = [*words, *([] if "--methods" in words else ["--methods", *METHODS])]
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        code = glt(["compare", *words, "--json"])
+    if code:
+        raise SystemExit(code)
+    found = json.loads(printed.getvalue())
+    about = {
+        "settings": settings(words),
+        **{name: found[name] for name in ("metric", "dense", "no_edges", "inference")},
+    }
     return [
         {**about, "method": method, **{name: value for name, value in row.items() if name != "ticket"}}
         for method, levels in found["methods"].items()
@@ -59,24 +71,45 @@ def keep(new: list[dict[str, Any]], results: Path) -> None:
 
 
 def tables(results: Path) -> list[str]:
-    """Lines of markdown: a table a data set, network and training, a line a method, a column a rung."""
-    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    """Lines of markdown: for the same settings a table of methods by rungs, and one of controls a rung."""
+    groups: dict[str, list[dict[str, Any]]] = {}
     for row in read_lines(results):
-        groups.setdefault(tuple(row[name] for name in KEY[:4]), []).append(row)
+        groups.setdefault(row["settings"], []).append(row)
     lines = []
-    for (dataset, model, distil, inductive), found in groups.items():
-        rungs = sorted({row["round"] for row in found})
-        title = f"{dataset}, {model}" + (f", distilled by {distil:g}" if distil else "")
-        lines += [f"### {title}{', inductive' if inductive else ''}", ""]
+    for title, found in groups.items():
         dense, bare = found[0]["dense"]["accuracy"], found[0]["no_edges"]["accuracy"]
+        lines += [f"### `{title}`: {found[0]['metric']}", ""]
         lines += [f"Dense {_points(dense)} ({dense['n']} seeds), without edges {_points(bare)}.", ""]
-        lines += ["| method | " + " | ".join(_kept(found, rung) for rung in rungs) + " | search, CPU s |"]
-        lines += ["| --- |" + " --- |" * (len(rungs) + 1)]
-        for method in dict.fromkeys(row["method"] for row in found):
-            mine = {row["round"]: row for row in found if row["method"] == method}
-            cells = [_cell(mine.get(rung)) for rung in rungs]
-            lines.append(f"| {method} | {' | '.join(cells)} | {mine[max(mine)]['search_seconds']['mean']:.0f} |")
-        lines.append("")
+        rungs = sorted({row["round"] for row in found})
+        lines += [*_overview(found, rungs), ""]
+        for rung in rungs:
+            lines += [f"Round {rung}, {_kept(found, rung)} of edges / weights kept:", ""]
+            lines += [*_controls([row for row in found if row["round"] == rung]), ""]
+    return lines
+
+
+def _overview(found: list[dict[str, Any]], rungs: list[int]) -> list[str]:
+    lines = ["| method | " + " | ".join(_kept(found, rung) for rung in rungs) + " | search, CPU s | MB |"]
+    lines += ["| --- |" + " --- |" * (len(rungs) + 2)]
+    for method in dict.fromkeys(row["method"] for row in found):
+        mine = {row["round"]: row for row in found if row["method"] == method}
+        last = mine[max(mine)]
+        cells = [_cell(mine.get(rung)) for rung in rungs]
+        cells += [f"{last['search_seconds']['mean']:.0f}", f"{last['peak_rss_mb']:.0f}"]
+        lines.append(f"| {method} | {' | '.join(cells)} |")
+    return lines
+
+
+def _controls(rows: list[dict[str, Any]]) -> list[str]:
+    """Every method's ticket beside its controls, and how fast it is."""
+    names = {"ticket": "ticket", "random_edges": "own run, random edges", "edges": "its weights, random edges"}
+    names |= {"random": "random ticket", "reinit": "re-initialised"}
+    lines = [f"| method | {' | '.join(names.values())} | p of its edges | inference |", "| --- |" + " --- |" * 7]
+    for row in rows:
+        cells = [_points(row["accuracy"][name]) if name in row["accuracy"] else "" for name in names]
+        p = row["credit"] and row["credit"]["p"]
+        cells += ["" if p is None else f"{p:.2g}", f"{row['inference']['speedup']:.2f}x" if row["inference"] else ""]
+        lines.append(f"| {row['method']} | {' | '.join(cells)} |")
     return lines
 
 
@@ -86,7 +119,7 @@ def _kept(found: list[dict[str, Any]], rung: int) -> str:
 
 
 def _points(score: dict[str, Any]) -> str:
-    spread = "" if score["ci95"] is None else f" ± {100 * score['ci95']:.1f}"
+    spread = f" (n={score['n']})" if score["ci95"] is None else f" ± {100 * score['ci95']:.1f}"
     return f"{100 * score['mean']:.1f}{spread}"
 
 
@@ -106,22 +139,13 @@ def _cell(row: dict[str, Any] | None) -> str:
 def main() -> None:
     """Compare, or print what there is."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("dataset", nargs="?", default="cora")
-    parser.add_argument("--model", default="gcn")
-    parser.add_argument("--methods", nargs="+", default=list(METHODS))
-    parser.add_argument("--rungs", nargs="+", type=int, default=[4, 8, 12, 16, 20])
-    parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--distil", type=float, default=0.0)
-    parser.add_argument("--inductive", action="store_true")
-    parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--out", default="runs")
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--table", action="store_true", help="print the results")
-    arguments = parser.parse_args()
+    arguments, words = parser.parse_known_args()
     if arguments.table:
         print("\n".join(tables(arguments.results)))
         return
-    keep(rows(arguments), arguments.results)
+    keep(rows(words), arguments.results)
 
 
 if __name__ == "__main__":

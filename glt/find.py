@@ -9,6 +9,7 @@ from common.runs.progress import Console
 from common.runs.session import peak_mb, worked
 from common.runs.store import Run
 from common.ticket import Ticket
+from glt import masker
 from glt._runs import Bound, bound, identity, opened, opening, watched
 from glt._settings import check, check_counts
 from glt.config import Find, preset
@@ -54,13 +55,16 @@ def _conclude(bound: Bound, config: Find, graph: Graph, store: Run, console: Con
 
     summary, metric = summarise(config, store), metric_of(config.task)
     seconds = worked(store)
-    best = Ticket.load(store.folder / "rounds" / key(summary.chosen_seed, rungs(config)[-1]))
+    source = store.round(key(summary.chosen_seed, rungs(config)[-1]))
+    best = Ticket.load(source)
     final = summary.rungs[-1]
     accuracy = {name: value.as_dict() for name, value in final.accuracy.items()}
     recipe = {**best.recipe, "find": identity(bound), "seed": summary.chosen_seed}
     metrics = {"seed": best.metrics, "metric": metric, "accuracy": accuracy}
     ticket = dataclasses.replace(best, recipe=recipe, metrics=metrics)
     folder = ticket.save(store.folder / "ticket")
+    if masker.is_in(source):
+        masker.save(masker.load(source), folder)
     report = write_report(config, graph, store, summary, ticket, seconds)
     console.line(summary.verdict)
     console.line(f"ticket: {folder}")

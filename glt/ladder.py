@@ -40,6 +40,7 @@ class Rung:
         controls: by name: `random`, `reinit` and `edges` (random ones, the ticket's weights); of the dense rung
             `no_edges`.
         seconds: of CPU: `search` since the rung before, `train` of the ticket.
+        choice: what the method chose; None of the dense rung.
     """
 
     number: int
@@ -48,6 +49,7 @@ class Rung:
     controls: dict[str, dict[str, float]]
     counts: dict[str, dict[str, int]]
     seconds: dict[str, float] = field(default_factory=dict)
+    choice: Choice | None = None
 
 
 def climb(
@@ -137,7 +139,7 @@ class _Lab:
                 name: retrain(one, self.graph, config, self.seed, task, self.device, taught)
                 for name, one in drawn.items()
             }
-            yield self.rung(number, ticket, controls, {"search": spent, "train": seconds})
+            yield replace(self.rung(number, ticket, controls, {"search": spent, "train": seconds}), choice=choice)
             parent, spent = ticket, 0.0
 
     def ticket(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -11,14 +12,18 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from common.allocate import prune
+from common.masks import Masks
 from common.runs.errors import MissingData
+from common.ticket import Ticket
 from glt.convs import GCNConv
 from glt.convs.parts import linear
 from glt.edges import Edges
 from glt.features import Features
 from glt.link_scores import LinkScorer
+from glt.models import EDGES
 
-__all__ = ["Masker", "load", "save"]
+__all__ = ["Masker", "is_in", "load", "on_graph", "save"]
 
 _FILE = "masker.safetensors"
 
@@ -92,6 +97,11 @@ def save(masker: Masker, folder: str | Path) -> Path:
     return path
 
 
+def is_in(folder: str | Path) -> bool:
+    """Whether `save` kept a masker in a folder."""
+    return (Path(folder) / _FILE).is_file()
+
+
 def load(folder: str | Path) -> Masker:
     """The masker that `save` kept in a folder.
 
@@ -100,7 +110,7 @@ def load(folder: str | Path) -> Masker:
         ValueError: the file is no masker.
     """
     path = Path(folder) / _FILE
-    if not path.is_file():
+    if not is_in(folder):
         raise MissingData(f"there is no {_FILE} in {folder}. Give the folder that glt.masker.save was given")
     try:
         with safetensors.safe_open(path, framework="pt") as file:
@@ -110,3 +120,32 @@ def load(folder: str | Path) -> Masker:
     except (safetensors.SafetensorError, TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{path}: found no masker ({error}); expected what glt.masker.save wrote") from error
     return masker
+
+
+def on_graph(ticket: Ticket, masker: Masker, x: Tensor, edges: Edges) -> Ticket:
+    """A ticket on a graph that it was not found on: as large a share of its edges, those that a masker scores highest.
+
+    Args:
+        ticket: found with the masker; one mask of edges for all layers.
+        masker: of the ticket.
+        x: features (N, channels) of the graph's nodes.
+        edges: of the graph.
+
+    Returns:
+        The same weights and their masks, edges and fingerprint of the graph.
+
+    Raises:
+        ValueError: the features are not as wide as those that the masker was trained on.
+
+    References:
+        Sui et al., Inductive Lottery Ticket Learning for Graph Neural Networks, JCST 2023.
+    """
+    scores, kept = masker.scores(x, edges), float(ticket.masks[EDGES].float().mean())
+    mask = prune({EDGES: scores}, kept, structure={EDGES: edges.structure()})[EDGES]
+    weight = {EDGES: torch.ones_like(edges.weight.detach())}
+    trained = None if ticket.trained is None else {**ticket.trained, **weight}
+    masks = Masks({**ticket.masks, EDGES: mask})
+    return replace(
+        ticket, masks=masks, weights={**ticket.weights, **weight}, trained=trained, graph=edges.fingerprint(),
+        parent=ticket.digest, metrics={},
+    )  # fmt: skip

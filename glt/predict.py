@@ -13,6 +13,7 @@ from common.runs.errors import UsageError
 from common.runs.manifest import peak_rss_mb
 from common.runs.progress import Console
 from common.ticket import Ticket
+from glt import masker
 from glt._label_file import check_label_file, label_file
 from glt._predict_blocks import run_blocks
 from glt._predictions import SPLITS, Hits, announce, check_nodes, edge_counts, state_of, weight_counts
@@ -106,7 +107,8 @@ def open_ticket(folder: str, dataset: str | None, data_root: str | None) -> tupl
 
     Args:
         folder: of the ticket.
-        dataset: where its graph is; the one in its recipe if None.
+        dataset: where its graph is; the one in its recipe if None. A ticket that has a masker beside it may go to
+            another graph, whose edges the masker chooses.
         data_root: see `glt.data.load`.
 
     Raises:
@@ -117,6 +119,8 @@ def open_ticket(folder: str, dataset: str | None, data_root: str | None) -> tupl
     found = recipe_config(ticket, Path(folder))
     graph = load(dataset or found.dataset, data_root)
     model = build(graph, found, int(ticket.recipe.get("seed", 0)))
+    if ticket.graph != model.edges.fingerprint() and masker.is_in(folder):
+        ticket = masker.on_graph(ticket, masker.load(folder), graph.x, model.edges)
     ticket.verify(model, model.edges.fingerprint())
     model.load_state_dict(state_of(ticket)[1])
     with torch.no_grad():

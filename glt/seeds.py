@@ -74,6 +74,8 @@ def climb_seed(config: Find, seed: int, folder: Path, label: str = "", watch: Ca
         name = key(seed, rung.number, label)
         recipe = {**rung.ticket.recipe, "find": identity(config), "seed": seed}
         replace(rung.ticket, recipe=recipe).save(run.round(name))
+        if rung.choice is not None and rung.choice.save is not None:
+            rung.choice.save(run.round(name))
         result = {"accuracy": rung.accuracy, "controls": rung.controls, "counts": rung.counts}
         layers = {n: kept / total for n, (kept, total) in rung.ticket.masks.counts().items()}
         cost = {"cpu_seconds": rung.seconds, "peak_rss_mb": peak_rss_mb()}

@@ -3,8 +3,9 @@ r"""ICPG (Sui et al., "Inductive Lottery Ticket Learning for Graph Neural Networ
 Masks of a graph's own edges say nothing of another graph. Here a masker, an encoder of nodes and a perceptron of both
 ends of an edge, gives every edge the weight $\sigma(s_{ij})$ with which the network computes, and both are trained by
 the network's loss. A round ends with the edges of lowest score and the network's smallest weights gone; the network is
-rewound, and the masker starts anew. A trained masker is a thing of its own: `Masker.scores` ranks the edges of any
-graph with the same features, and `glt.masker.save` and `load` keep it, beside a ticket for one.
+rewound, and the masker starts anew. A trained masker is a thing of its own, kept beside its ticket: `Masker.scores`
+ranks the edges of any graph with the same features, and so `glt infer TICKET --dataset OTHER` serves graphs that the
+search has not seen.
 
 Reimplemented from the paper and the description of its code, not validated against the authors' code. What differs:
 the published masks multiply attention after its softmax, here a pruned edge is gone from the denominator too. In
@@ -18,6 +19,7 @@ import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import cast
 
 import torch
@@ -31,7 +33,7 @@ from common.scores import magnitude
 from glt.config import Training
 from glt.edges import Edges
 from glt.link_scores import Given
-from glt.masker import Masker
+from glt.masker import Masker, save
 from glt.method_settings import Inductive
 from glt.methods.search import Choice, Round, Search
 from glt.models import EDGES, WEIGHTS, GraphModel
@@ -111,6 +113,7 @@ def train_masker(
     if EDGES in masks:
         masker.load_state_dict(result.state)
         result.masker, result.scores[EDGES] = masker, view.scores(masker, task)
+        result.save = partial(save, masker)
     return result
 
 

@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -34,20 +35,30 @@ class Choice:
         masks: of `edges.weight` and of every prunable `net.*`.
         weights: the state_dict that the ticket starts from; None is the initial one.
         about: what is worth knowing of the search, plain json: it goes into the ticket's recipe.
+        save: writes what else the search leaves, such as a masker, into the ticket's folder.
     """
 
     masks: Masks
     weights: Mapping[str, Tensor] | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
+    save: Callable[[Path], object] | None = None
 
 
 @dataclass
 class Round:
-    """What a round of training leaves: scores by name, the epoch they are from, accuracies of every finite epoch."""
+    """What a round of training leaves.
+
+    Attributes:
+        scores: by name.
+        epoch: which one these are from.
+        history: accuracies of every finite epoch.
+        save: see `Choice.save`.
+    """
 
     scores: dict[str, Tensor] = field(default_factory=dict)
     epoch: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
+    save: Callable[[Path], object] | None = None
 
     def note(self, accuracy: dict[str, float]) -> bool:
         """Add the accuracies of an epoch; whether its `val` is the best yet."""
@@ -141,7 +152,7 @@ class Search:
             live = masks if self.edges is None else masks.only(WEIGHTS)
             found = play(self.start(masks), live)
             masks = self.prune(number, found.scores, masks)
-            yield Choice(masks, about={"epoch": found.epoch})
+            yield Choice(masks, about={"epoch": found.epoch}, save=found.save)
 
     @cached_property
     def structure(self) -> Structure:

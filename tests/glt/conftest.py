@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from common.masks import Masks, prunable
 from common.ticket import Ticket
 from glt.config import UGS, Find, Network, Training, preset
 from glt.data import Graph
+from glt.data_file import write_npz
 from glt.methods.search import Search
 from glt.models import EDGES
 from glt.trial import build, densities, task_of
@@ -32,14 +35,25 @@ def two_blocks(nodes: int = 60, seed: int = 0) -> Graph:
     return Graph("blocks", torch.from_numpy(x).float(), edge_index, torch.from_numpy(y), *masks)
 
 
+def written(folder: Path, graph: Graph) -> str:
+    """Write a graph, and say where."""
+    return str(write_npz(graph, folder / f"{graph.name}.npz"))
+
+
 @pytest.fixture(name="blocks", scope="session")
 def _blocks(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Such a graph in a file."""
-    graph = two_blocks(50, seed=1)
-    path = tmp_path_factory.mktemp("data") / "blocks.npz"
-    parts = {"train": graph.train, "val": graph.val, "test": graph.test}
-    np.savez(path, x=graph.x, edge_index=graph.edge_index, y=graph.y, **parts)
-    return str(path)
+    return written(tmp_path_factory.mktemp("data"), two_blocks(50, seed=1))
+
+
+@pytest.fixture(name="other")
+def _other() -> Graph:
+    """A draw of the same kind that `graph` is, of its own size."""
+    return replace(two_blocks(90, seed=1), name="other")
+
+
+@pytest.fixture(name="file")
+def _file(tmp_path: Path) -> Callable[[Graph], str]:
+    return partial(written, tmp_path)
 
 
 @pytest.fixture(name="graph")
