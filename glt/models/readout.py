@@ -11,14 +11,14 @@ from torch import Tensor, nn
 
 from glt.adjacency import Adjacency
 from glt.convs import Aggregation, GINConv, SGConv
-from glt.convs.parts import dropout, own, per_layer, read
+from glt.convs.parts import dropout, own
 from glt.features import Features
-from glt.models.stack import Norm, check, needs_all, norms
+from glt.models.stack import Layered, Norm, check, norms
 
 __all__ = ["GIN", "SGC"]
 
 
-class GIN(nn.Module):
+class GIN(Layered):
     """Graph isomorphism network: the logits are the mean of a linear readout of every layer (Xu et al., ICLR 2019).
 
     A layer is one linear map, ReLU and dropout, as in the published UGS.
@@ -54,16 +54,11 @@ class GIN(nn.Module):
         self.convs = nn.ModuleList(GINConv(i, o, aggregation=aggregation, bias=bias) for i, o in pairs)
         self.norms = norms(norm, [hidden] * depth)
         self.heads = nn.ModuleList(nn.Linear(hidden, out_channels, bias=bias) for _ in range(depth))
-        self.dropout, self.out_channels = dropout, out_channels
+        self.dropout, self.out_channels, self.depth = dropout, out_channels, depth
 
-    def forward(
-        self, x: Tensor | Features, adjacency: Adjacency | Sequence[Adjacency], rows: Tensor | None = None
-    ) -> Tensor:
-        """Logits of every node, or of some `rows`, computed on no more of the graph than they see."""
-        if rows is not None and needs_all(self):
-            return self.forward(x, adjacency)[rows]
-        layers = per_layer(adjacency, rows, len(self.convs))
-        hidden = read(x, layers[0])
+    def compute(self, x: Tensor | Features, layers: Sequence[Adjacency]) -> Tensor:
+        """The mean of what every layer's head reads."""
+        hidden: Tensor | Features = x
         logits: Tensor = cast(nn.Linear, self.heads[0]).weight.new_zeros((hidden.shape[0], self.out_channels))
         for conv, norm, head, layer in zip(self.convs, self.norms, self.heads, layers, strict=True):
             hidden = torch.relu(norm(conv(hidden, layer)))
@@ -72,7 +67,7 @@ class GIN(nn.Module):
         return logits
 
 
-class SGC(nn.Module):
+class SGC(Layered):
     """One linear map of features propagated `depth` times (Wu et al., ICML 2019).
 
     Shapes:
@@ -89,11 +84,9 @@ class SGC(nn.Module):
         super().__init__()
         check(depth=depth)
         self.conv = SGConv(in_channels, out_channels, hops=depth, bias=bias)
+        self.depth = depth
 
-    def forward(
-        self, x: Tensor | Features, adjacency: Adjacency | Sequence[Adjacency], rows: Tensor | None = None
-    ) -> Tensor:
-        """Logits of every node, or of some `rows`, computed on no more of the graph than they see."""
-        layers = per_layer(adjacency, rows, self.conv.hops)
-        logits: Tensor = self.conv(read(x, layers[0]), layers)
+    def compute(self, x: Tensor | Features, layers: Sequence[Adjacency]) -> Tensor:
+        """The map of what the hops bring."""
+        logits: Tensor = self.conv(x, layers)
         return logits

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
@@ -10,14 +11,14 @@ from torch import Tensor, nn
 
 from glt.adjacency import Adjacency
 from glt.convs import GCNConv, GENConv
-from glt.convs.parts import dropout, linear, own, per_layer, read
+from glt.convs.parts import dropout, linear, own
 from glt.features import Features
-from glt.models.stack import Norm, check, needs_all, norms
+from glt.models.stack import Layered, Norm, check, norms
 
 __all__ = ["DeeperGCN", "ResGCN"]
 
 
-class _Residual(nn.Module):
+class _Residual(Layered):
     """Encoder, residual blocks of equal width, decoder."""
 
     def __init__(
@@ -37,21 +38,17 @@ class _Residual(nn.Module):
         self.convs = nn.ModuleList(convs)
         self.norms = norms(norm, [hidden] * depth)
         self.decoder = nn.Linear(hidden, out_channels, bias=bias)
-        self.dropout = dropout
+        self.dropout, self.depth = dropout, depth
 
-    def forward(
-        self, x: Tensor | Features, adjacency: Adjacency | Sequence[Adjacency], rows: Tensor | None = None
-    ) -> Tensor:
-        """Logits of every node, or of some `rows`, computed on no more of the graph than they see."""
-        if rows is not None and needs_all(self):
-            return self.forward(x, adjacency)[rows]
-        layers = per_layer(adjacency, rows, len(self.convs))
-        hidden = linear(read(x, layers[0]), self.encoder.weight, self.encoder.bias)
-        logits: Tensor = self.decoder(self._blocks(hidden, layers))
+    def compute(self, x: Tensor | Features, layers: Sequence[Adjacency]) -> Tensor:
+        """Encoder, blocks, decoder."""
+        hidden = linear(x, self.encoder.weight, self.encoder.bias)
+        logits: Tensor = self.decoder(self.blocks(hidden, layers))
         return logits
 
-    def _blocks(self, hidden: Tensor, layers: Sequence[Adjacency]) -> Tensor:
-        raise NotImplementedError
+    @abstractmethod
+    def blocks(self, hidden: Tensor, layers: Sequence[Adjacency]) -> Tensor:
+        """What the residual blocks make of the encoded features."""
 
     def _drop(self, hidden: Tensor) -> Tensor:
         return dropout(hidden, self.dropout, training=self.training)
@@ -92,7 +89,8 @@ class ResGCN(_Residual):
         widths = (in_channels, hidden, out_channels)
         super().__init__(convs, widths, depth=depth, dropout=dropout, norm=norm, bias=bias)
 
-    def _blocks(self, hidden: Tensor, layers: Sequence[Adjacency]) -> Tensor:
+    def blocks(self, hidden: Tensor, layers: Sequence[Adjacency]) -> Tensor:
+        """See the class."""
         for conv, norm, layer in zip(self.convs, self.norms, layers, strict=True):
             hidden = self._drop(own(layer, hidden) + torch.relu(norm(conv(hidden, layer))))
         return hidden
@@ -138,7 +136,8 @@ class DeeperGCN(_Residual):
         widths = (in_channels, hidden, out_channels)
         super().__init__(convs, widths, depth=depth, dropout=dropout, norm=norm, bias=bias)
 
-    def _blocks(self, hidden: Tensor, layers: Sequence[Adjacency]) -> Tensor:
+    def blocks(self, hidden: Tensor, layers: Sequence[Adjacency]) -> Tensor:
+        """See the class."""
         hidden = self.convs[0](hidden, layers[0])
         for norm, conv, layer in zip(self.norms, self.convs[1:], layers[1:], strict=False):
             active = self._drop(torch.relu(norm(hidden)))

@@ -1,7 +1,8 @@
-"""What networks share: dropout, normalisation, layers on top of each other."""
+"""What networks share: which part of the graph each layer sees, normalisation, layers on top of each other."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
@@ -13,7 +14,7 @@ from glt.adjacency import Adjacency
 from glt.convs.parts import dropout, per_layer, read
 from glt.features import Features
 
-__all__ = ["Norm", "Stack", "check", "needs_all", "norms"]
+__all__ = ["Layered", "Norm", "Stack", "check", "norms"]
 
 Norm = Literal["none", "batch", "layer"]
 
@@ -45,12 +46,30 @@ def norms(how: Norm, widths: Iterable[int]) -> nn.ModuleList:
     return nn.ModuleList(kinds[how](width) for width in widths)
 
 
-def needs_all(net: nn.Module) -> bool:
-    """Whether a node's logits depend on which others are computed: while batch normalisation trains."""
-    return net.training and any(isinstance(module, nn.BatchNorm1d) for module in net.modules())
+class Layered(nn.Module, ABC):
+    """A network of `depth` layers that read the graph, each no more of it than the rows asked for depend on."""
+
+    depth: int
+
+    def forward(
+        self, x: Tensor | Features, adjacency: Adjacency | Sequence[Adjacency], rows: Tensor | None = None
+    ) -> Tensor:
+        """Logits of every node, or of some `rows`, computed on no more of the graph than they see."""
+        if rows is not None and self._needs_all():
+            return self.forward(x, adjacency)[rows]
+        layers = per_layer(adjacency, rows, self.depth)
+        return self.compute(read(x, layers[0]), layers)
+
+    @abstractmethod
+    def compute(self, x: Tensor | Features, layers: Sequence[Adjacency]) -> Tensor:
+        """Logits of the nodes that the last of `layers` writes, from features of those that the first one reads."""
+
+    def _needs_all(self) -> bool:
+        """Whether a node's logits depend on which others are computed: while batch normalisation trains."""
+        return self.training and any(isinstance(module, nn.BatchNorm1d) for module in self.modules())
 
 
-class Stack(nn.Module):
+class Stack(Layered):
     """Layers of `glt.convs` on top of each other, with normalisation, activation and dropout between them.
 
     Shapes:
@@ -79,16 +98,11 @@ class Stack(nn.Module):
         super().__init__()
         self.convs, self.norms = nn.ModuleList(convs), norms(norm, widths)
         self.dropout, self.torch_dropout, self.activation = dropout, torch_dropout, activation
+        self.depth = len(self.convs)
 
-    def forward(
-        self, x: Tensor | Features, adjacency: Adjacency | Sequence[Adjacency], rows: Tensor | None = None
-    ) -> Tensor:
-        """Logits of every node, or of some `rows`, computed on no more of the graph than they see."""
-        if rows is not None and needs_all(self):
-            logits: Tensor = self(x, adjacency)[rows]
-            return logits
-        layers = per_layer(adjacency, rows, len(self.convs))
-        hidden: Tensor = self.convs[0](read(x, layers[0]), layers[0])
+    def compute(self, x: Tensor | Features, layers: Sequence[Adjacency]) -> Tensor:
+        """The layers, one after the other."""
+        hidden: Tensor = self.convs[0](x, layers[0])
         for norm, conv, layer in zip(self.norms, self.convs[1:], layers[1:], strict=True):
             hidden = self.activation(norm(hidden))
             hidden = dropout(hidden, self.dropout, training=self.training, as_torch=self.torch_dropout)
