@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from common.runs.errors import UsageError
-from glt._rows import Rows, Store
+from glt._rows import Held, Part, Rows, Store
 
 __all__ = ["ALONE", "Exchange", "Group", "group", "started"]
 
@@ -149,13 +149,20 @@ class Exchange:
             given[source] = None if length is None else received.numpy()
         return given
 
+    @property
+    def own(self) -> slice:
+        """Where this process's rows stand among `nodes`."""
+        start = self._starts[self._group.rank]
+        return slice(start, start + len(self._own))
+
     def __call__(self, mine: Rows, out: Store) -> None:
-        """Fill `out` (its rows are `nodes`) with this process's rows and those of the others."""
+        """Fill `out`, whose rows are `nodes`, with those of the others, and with `mine` if they are no `Part` of it."""
         width = mine.shape[1]
         step = max(1, _MESSAGE // (4 * width))
-        for start in range(0, len(self._own), step):
-            stop = min(start + step, len(self._own))
-            out.write(self._starts[self._group.rank] + start, _block(mine, slice(start, stop)))
+        if not (isinstance(mine, Part) and mine.base is out):
+            for start in range(0, len(self._own), step):
+                stop = min(start + step, len(self._own))
+                out.write(self.own.start + start, _block(mine, slice(start, stop)))
         for to, source in self._group.partners():
             given = self._given[to]
             sends = len(self._own) if given is None else len(given)
@@ -163,10 +170,19 @@ class Exchange:
             for start in range(0, max(sends, last - first), step):
                 sent = _part(mine, given, start, min(start + step, sends))
                 count = max(0, min(step, last - first - start))
-                received = torch.empty(count, width) if count else None
-                self._group.swap(to, sent, source, received)
-                if received is not None:
-                    out.write(first + start, received.numpy())
+                with _place(out, first + start, count) as received:
+                    self._group.swap(to, sent, source, torch.from_numpy(received) if count else None)
+
+
+@contextmanager
+def _place(out: Store, start: int, count: int) -> Iterator[np.ndarray]:
+    """Memory to receive some rows in, which then are where they belong."""
+    if isinstance(out, Held):
+        yield out.array[start : start + count]
+        return
+    received = np.empty((count, out.shape[1]), np.float32)
+    yield received
+    out.write(start, received)
 
 
 def _part(mine: Rows, given: np.ndarray | None, start: int, stop: int) -> Tensor | None:

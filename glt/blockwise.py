@@ -29,7 +29,7 @@ from glt._infer_plan import plain, planned
 from glt._infer_steps import Hop, Program, Propagate
 from glt._kept import Kept, counted, keep
 from glt._ranks import ALONE, Exchange, Group
-from glt._rows import Held, Rows, Spilled, Store, View
+from glt._rows import Held, Part, Rows, Spilled, Store, View
 from glt._sweep import Block, Sweeper
 from glt.mapped import MappedGraph, Numbers
 
@@ -198,14 +198,22 @@ class BlockInference:
     def _layer(self, blocks: Iterator[Block], number: int) -> Store:
         """Keep a stage's output, and what the others have of it, for the next stage."""
         width, held, strip = self._job.widths[number + 1], self._steps[number].held, self._steps[number + 1].strip
-        mine = self._store(self._job.rows, width, held, width if self._exchange else strip)
-        for row, column, block in blocks:
-            mine.write(row, block.numpy(), column)
         if self._exchange is None:
-            return mine
+            return self._filled(self._store(self._job.rows, width, held, strip), blocks)
         whole = self._store(self._job.columns, width, held, strip)
-        self._exchange(mine, whole)
+        if isinstance(whole, Held):
+            own = self._exchange.own
+            self._filled(whole, blocks, own.start)
+            self._exchange(Part(whole, own), whole)
+        else:
+            self._exchange(self._filled(self._store(self._job.rows, width, held, width), blocks), whole)
         return whole
+
+    def _filled(self, store: Store, blocks: Iterator[Block], first: int = 0) -> Store:
+        """A store with blocks in it, from its row `first` on."""
+        for row, column, block in blocks:
+            store.write(first + row, block.numpy(), column)
+        return store
 
     def _store(self, rows: int, width: int, held: bool, strip: int) -> Store:
         return Held(rows, width) if held else Spilled(self._folder, rows, width, strip)
