@@ -1,8 +1,8 @@
 """Step schedules on MNIST: quality against budget, for the schedule found and every baseline at the same budget.
 
-The families are the rounds of `benchmarks/ddpm_tickets.py`, one a seed: U-Nets `small` at 16 pixels, DDIM in 50 steps.
-It is `gen-tickets schedule` with these settings, which goes on where it was broken off; a row of the results is a seed
-and a budget. Hours on two cores: MNIST under `$GLT_DATA`, and that run in `runs`.
+The families are those of `benchmarks/step_family.py`, one a seed: U-Nets `small` at 16 pixels, sampled by DDIM in 50
+steps. It is `gen-tickets schedule` with these settings, which goes on where it was broken off; a row of the results is
+a seed and a budget. Some 20 minutes a row on one core: MNIST under `$GLT_DATA`, and those families in `runs`.
 
     python benchmarks/step_schedules.py --budgets 0.8 0.5 0.3
     python benchmarks/step_schedules.py --space prior --label prior     # an ablation
@@ -89,9 +89,9 @@ def _cell(values: list[float]) -> str:
 def main() -> None:
     """Search for every seed and budget, and write what is finished."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", default="runs/ddpm-mnist-16-1000", help="of benchmarks/ddpm_tickets.py")
+    parser.add_argument("--run", default="runs/steps-mnist-16-10000", help="of benchmarks/step_family.py")
     parser.add_argument("--method", default="global", help="whose rounds")
-    parser.add_argument("--rounds", type=int, nargs="+", default=[1, 3, 4, 5])
+    parser.add_argument("--rounds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--budgets", type=float, nargs="+", default=[0.8, 0.5, 0.3])
     parser.add_argument("--engine", default="sparse")

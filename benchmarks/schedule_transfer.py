@@ -1,0 +1,81 @@
+"""Schedules found at 50 steps of DDIM, used with other numbers of steps and another solver, beside the dense network.
+
+Takes the schedules that `benchmarks/step_schedules.py` left, and scores them as `gen-tickets fid --schedule` does. A
+row of the results is a seed, a budget, a scheduler and its steps. Some 15 minutes a schedule on one core.
+
+    python benchmarks/schedule_transfer.py --budget 0.5
+    python benchmarks/schedule_transfer.py --table           # what the results hold so far, as markdown
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from common.runs.files import read_lines
+from common.runs.progress import Console
+from common.runs.stats import estimate
+from gen_tickets._config_tools import Fid
+from gen_tickets.fid import run
+from gen_tickets.schedule import StepSchedule
+
+RESULTS = Path(__file__).parent / "results"
+SAMPLERS = [("ddim", 10), ("ddim", 20), ("ddim", 50), ("ddim", 100), ("dpm-solver++", 20)]
+KEY = ("seed", "budget", "scheduler", "steps")
+
+
+def scored(folder: Path, about: dict[str, Any], samples: int) -> dict[str, Any]:
+    """The Frechet distance of a schedule and of its dense network, by one sampler, from the same noises."""
+    dense = StepSchedule.load(folder).members["dense"].folder
+    shared = {"samples": samples, "seeds": 1, "first_seed": 1, "engine": "sparse", "threads": 1}
+    sampler = {name: about[name] for name in ("scheduler", "steps")}
+    quality = {}
+    with Console() as console:
+        for name, where in (("schedule", {"schedule": str(folder)}), ("dense", {"ticket": dense})):
+            found = run(Fid(**where, **sampler, **shared), console)  # type: ignore[arg-type]
+            quality[name] = {label: one["mean"] for label, one in found["quality"].items()}
+    return {**about, "samples": samples, "quality": quality}
+
+
+def table(results: Path) -> list[str]:
+    """Lines of markdown: a line a sampler, means over seeds."""
+    rows = read_lines(results)
+    lines = ["| budget | sampler | steps | dense | schedule |", "| --- |" + " --- |" * 4]
+    for key in dict.fromkeys(tuple(row[name] for name in KEY[1:]) for row in rows):
+        mine = [row["quality"] for row in rows if tuple(row[name] for name in KEY[1:]) == key]
+        label = next(iter(mine[0]["dense"]))
+        cells = [f"{estimate(one[name][label] for one in mine):.3g}" for name in ("dense", "schedule")]
+        lines.append(f"| {key[0]:.0%} | {key[1]} | {key[2]} | {' | '.join(cells)} |")
+    return lines
+
+
+def main() -> None:
+    """Score what is not scored yet, or print what there is."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--schedules", type=Path, default=RESULTS / "step_schedules.jsonl")
+    parser.add_argument("--label", default="features")
+    parser.add_argument("--budget", type=float, default=0.5)
+    parser.add_argument("--samples", type=int, default=2000)
+    parser.add_argument("--results", type=Path, default=RESULTS / "schedule_transfer.jsonl")
+    parser.add_argument("--table", action="store_true", help="print the results")
+    arguments = parser.parse_args()
+    if arguments.table:
+        print("\n".join(table(arguments.results)))
+        return
+    known = read_lines(arguments.results) if arguments.results.is_file() else []
+    done = {tuple(row[name] for name in KEY) for row in known}
+    for row in read_lines(arguments.schedules):
+        if row["label"] != arguments.label or row["budget"] != arguments.budget:
+            continue
+        for scheduler, steps in SAMPLERS:
+            about = {"seed": row["seed"], "budget": row["budget"], "scheduler": scheduler, "steps": steps}
+            if tuple(about.values()) not in done:
+                found = scored(Path(row["schedule"]), about, arguments.samples)
+                with arguments.results.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(found) + "\n")
+
+
+if __name__ == "__main__":
+    main()
