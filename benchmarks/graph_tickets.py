@@ -81,7 +81,7 @@ def tables(results: Path) -> list[str]:
         lines += [f"### `{title}`: {found[0]['metric']}", ""]
         lines += [f"Dense {_points(dense)} ({dense['n']} seeds), without edges {_points(bare)}.", ""]
         rungs = sorted({row["round"] for row in found})
-        lines += [*_overview(found, rungs), ""]
+        lines += [*_overview(found, rungs), "", *_emergence(found)]
         for rung in rungs:
             lines += [f"Round {rung}, {_kept(found, rung)} of edges / weights kept:", ""]
             lines += [*_controls([row for row in found if row["round"] == rung]), ""]
@@ -98,6 +98,13 @@ def _overview(found: list[dict[str, Any]], rungs: list[int]) -> list[str]:
         cells += [f"{last['search_seconds']['mean']:.0f}", f"{last['peak_rss_mb']:.0f}"]
         lines.append(f"| {method} | {' | '.join(cells)} |")
     return lines
+
+
+def _emergence(found: list[dict[str, Any]]) -> list[str]:
+    epochs = {row["round"]: row["found"]["emerged"]["mean"] for row in found if "emerged" in row.get("found", {})}
+    if not epochs:
+        return []
+    return [f"Early birds emerged after epochs {', '.join(f'{epochs[rung]:.0f}' for rung in sorted(epochs))}.", ""]
 
 
 def _controls(rows: list[dict[str, Any]]) -> list[str]:

@@ -135,5 +135,6 @@ def _numbers(row: Row, cost: Measured, config: Compare, store: Run) -> dict[str,
         "search_seconds": row.search.numbers(),
         "train_seconds": row.train.numbers(),
         "peak_rss_mb": round(row.peak_mb, 1),
+        "found": {name: one.numbers() for name, one in row.found.items()},
         "ticket": str(store.folder / "rounds" / key(config.first_seed, level.number, row.method)),
     }

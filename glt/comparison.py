@@ -35,6 +35,7 @@ class Row:
             where the search looks at it, and all rungs before where they follow from each other.
         train: CPU seconds in which the ticket was trained.
         peak_mb: the most memory of a process until this rung, in MB of 10^6 bytes.
+        found: numbers that the method tells of its search, such as the epoch at which an early bird emerged.
     """
 
     method: str
@@ -44,6 +45,7 @@ class Row:
     search: Estimate
     train: Estimate
     peak_mb: float
+    found: Mapping[str, Estimate]
 
     @property
     def ticket(self) -> Estimate:
@@ -139,9 +141,16 @@ def _rows(method: str, found: Results, config: Compare) -> list[Row]:
                 search=estimate(search),
                 train=estimate(one["cpu_seconds"]["train"] for one in results),
                 peak_mb=max(one["peak_rss_mb"] for one in results),
+                found=_told([one.get("found", {}) for one in results]),
             )
         )
     return rows
+
+
+def _told(found: Sequence[Mapping[str, Any]]) -> dict[str, Estimate]:
+    """Means of the numbers that all seeds have."""
+    names = [name for name in found[0] if all(isinstance(one.get(name), int | float) for one in found)]
+    return {name: estimate(one[name] for one in found) for name in names}
 
 
 def _tests(results: Sequence[Mapping[str, Any]]) -> list[float]:

@@ -101,6 +101,9 @@ def test_costs_are_those_of_the_rungs(found: tuple[dict, Run]) -> None:
     assert one["search_seconds"]["mean"] == pytest.approx(seconds("degree", 1, "search") + dense)
     assert other["search_seconds"]["mean"] == pytest.approx(seconds("degree", 3, "search") + dense)
     assert other["train_seconds"]["mean"] == pytest.approx(seconds("degree", 3, "train"))
+    epochs = [done["found"]["epoch"] for done in of_seeds(run, "ugs", 3)]
+    assert last["found"]["epoch"]["mean"] == pytest.approx(np.mean(epochs))
+    assert other["found"] == {}
     assert other["peak_rss_mb"] == round(max(done["peak_rss_mb"] for done in of_seeds(run, "degree", 3)), 1)
     assert result["dense"]["macs"]["weights"] == 50 * 64
     assert last["macs"]["weights"] == 50 * last["weights"]["kept"]
