@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from common.apply import masked
 from common.rewind import Rewind
 from common.runs.files import plain, read_lines
-from common.runs.manifest import cpu_model
+from common.runs.manifest import hardware
 from common.scoped import seeded
 from common.search import Train, tickets
 from common.study.controls import random_ticket, reinitialised
@@ -96,11 +96,6 @@ class Rows:
     def start(self) -> None:
         """Count CPU seconds from here."""
         self.begin = time.process_time()
-
-
-def hardware() -> str:
-    """The processor, and the widest instructions torch uses."""
-    return f"{cpu_model()}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def fresh(network: str, seed: int) -> Any:

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from common.apply import masked
 from common.masks import Masks, prunable
-from common.runs.manifest import cpu_model
+from common.runs.manifest import hardware
 
 OPTIMIZERS: dict[str, Callable[[Iterable[Tensor]], torch.optim.Optimizer]] = {
     "sgd_momentum": lambda params: torch.optim.SGD(params, lr=1e-3, momentum=0.9),
@@ -110,8 +110,7 @@ def main() -> None:
     parser.add_argument("--limit", type=float, default=1.25)
     options = parser.parse_args()
     results = {f"{make.__name__}_{name}": measure(make, name, options) for make in (mlp, cnn) for name in OPTIMIZERS}
-    machine = f"{cpu_model()}, {torch.backends.cpu.get_cpu_capability()}"
-    about = {"threads": torch.get_num_threads(), "torch": torch.__version__, "hardware": machine}
+    about = {"threads": torch.get_num_threads(), "torch": torch.__version__, "hardware": hardware()}
     extra = {"sqrt_of_zeros": round(sqrt_of_zeros(), 1), "results": results}
     print(json.dumps(vars(options) | about | extra, indent=1))
 

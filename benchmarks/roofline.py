@@ -28,7 +28,7 @@ from peaks import Peak, peaks
 from roofline_figure import draw
 from torch.nn import functional
 
-from common.runs.manifest import cpu_model
+from common.runs.manifest import hardware
 from common.runs.race import race
 from common.sparse.geometry import parts, stage
 from common.sparse.layer import Layer, Where
@@ -135,7 +135,7 @@ def main() -> None:
         torch.set_num_threads(1)
         peak = peaks()["multiply_add"]
         found = {
-            "hardware": f"{cpu_model()}, {torch.backends.cpu.get_cpu_capability()}",
+            "hardware": hardware(),
             "lanes": host().lanes,
             "threads": 1,
             "images": IMAGES,

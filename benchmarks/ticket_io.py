@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from common.masks import Masks
-from common.runs.manifest import cpu_model
+from common.runs.manifest import hardware
 from common.runs.race import race
 from common.ticket import Ticket
 
@@ -79,8 +79,7 @@ def main() -> None:
     ticket = make(options.tensors, options.side, options.density)
     with tempfile.TemporaryDirectory() as folder:
         result = measure(ticket, Path(folder), options.repeats)
-    machine = f"{cpu_model()}, {torch.backends.cpu.get_cpu_capability()}"
-    print(json.dumps(vars(options) | result | {"threads": torch.get_num_threads(), "hardware": machine}, indent=1))
+    print(json.dumps(vars(options) | result | {"threads": torch.get_num_threads(), "hardware": hardware()}, indent=1))
 
 
 if __name__ == "__main__":

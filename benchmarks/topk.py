@@ -20,7 +20,7 @@ from torch import Tensor
 
 from common.allocate import global_, prune
 from common.masks import Masks
-from common.runs.manifest import cpu_model
+from common.runs.manifest import hardware
 from common.runs.race import race
 
 
@@ -79,8 +79,7 @@ def main() -> None:
         parser.error(f"--density must lie in [0, 0.5], within the masks that keep half; found {options.density}")
     scores = make(options.tensors, options.entries, options.decimals)
     result = measure(scores, options.density, options.repeats)
-    machine = f"{cpu_model()}, {torch.backends.cpu.get_cpu_capability()}"
-    context = {"threads": torch.get_num_threads(), "torch": torch.__version__, "hardware": machine}
+    context = {"threads": torch.get_num_threads(), "torch": torch.__version__, "hardware": hardware()}
     print(json.dumps(vars(options) | result | context, indent=1))
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from common.masks import Masks
 from common.runs.errors import UsageError
-from common.runs.manifest import cpu_model
+from common.runs.manifest import hardware
 from common.runs.progress import Console
 from common.runs.race import race, verdict
 from common.scoped import seeded, threads
@@ -65,8 +65,7 @@ def run(config: Speed, console: Console) -> dict[str, Any]:
         why = analyse(sparse, inputs)
     _show(found, why, console)
     settings = {"threads": config.threads, "batch": config.batch, "density": masks.density, "steps": config.steps}
-    machine = f"{cpu_model()}, {torch.backends.cpu.get_cpu_capability()}"
-    about = {"model": str(network), "torch": torch.__version__, "hardware": machine}
+    about = {"model": str(network), "torch": torch.__version__, "hardware": hardware()}
     return {**found, **settings, **about, **asdict(why)}
 
 

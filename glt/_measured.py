@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor
 
-from common.runs.manifest import cpu_model
 from common.runs.store import Run
 from common.ticket import Ticket
 from glt._predictions import state_of
@@ -21,7 +19,7 @@ from glt.models import GraphModel
 from glt.seeds import key
 from glt.trial import build
 
-__all__ = ["THREADS", "Measured", "hardware", "measured"]
+__all__ = ["THREADS", "Measured", "measured"]
 
 THREADS = 1
 
@@ -66,11 +64,6 @@ def measured(config: Compare, graph: Graph, store: Run) -> dict[tuple[str, int],
             mean = {part: round(sum(count[part] for count in counts) / len(counts)) for part in counts[0]}
             found[name, rung] = Measured(mean, _beside(seconds[name], seconds["dense"]))
     return found
-
-
-def hardware() -> str:
-    """Processor and the instructions that torch uses of it."""
-    return f"{cpu_model()}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def _ticket(store: Run, label: str, rung: int, seed: int) -> Ticket:

@@ -7,10 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 from common.runs.errors import DivergedError
+from common.runs.manifest import hardware
 from common.runs.progress import Console
 from common.runs.session import peak_mb, worked
 from common.runs.store import Run
-from glt._measured import THREADS, Measured, hardware, measured
+from glt._measured import THREADS, Measured, measured
 from glt._runs import bound, identity, opened, opening, seeds_of, watched
 from glt._settings import check, check_counts
 from glt.compare_config import Compare, as_find, check_methods, filled, searches

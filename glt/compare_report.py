@@ -6,13 +6,14 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from common.runs.manifest import hardware
 from common.runs.plots import Rung, density_curve
 from common.runs.report import Count, Figure, Report, Table, render
 from common.runs.stats import Estimate
 from common.runs.store import Run
 from common.runs.words import command_line, number, plural, points, share
 from common.ticket import Ticket
-from glt._measured import THREADS, Measured, hardware
+from glt._measured import THREADS, Measured
 from glt._runs import settings_of
 from glt.compare_config import RANDOM_EDGES, Compare, filled
 from glt.comparison import Comparison, Row, verdict, worth

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from common.masks import Masks, prunable
 from common.runs.errors import UsageError
-from common.runs.manifest import cpu_model, peak_rss_mb
+from common.runs.manifest import hardware, peak_rss_mb
 from common.runs.progress import Console
 from common.runs.race import race
 from common.scoped import threads
@@ -71,7 +71,7 @@ def run(config: Speed, console: Console) -> dict[str, Any]:
         "edges": edges["total"],
         "peak_rss_mb": round(peak_rss_mb(), 1),
         "torch": torch.__version__,
-        "hardware": f"{cpu_model()}, {torch.backends.cpu.get_cpu_capability()}",
+        "hardware": hardware(),
     }
 
 

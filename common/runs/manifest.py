@@ -19,7 +19,7 @@ from typing import Any
 
 from common.runs.files import canonical, plain
 
-__all__ = ["cpu_model", "cpu_seconds", "forget_peak", "manifest", "peak_rss_mb"]
+__all__ = ["cpu_model", "cpu_seconds", "forget_peak", "hardware", "manifest", "peak_rss_mb"]
 
 _LIBRARIES = (
     "lottery-tickets",
@@ -130,6 +130,13 @@ def cpu_model() -> str:
         if key.strip() == "model name":
             return value.strip()
     return platform.processor() or platform.machine()
+
+
+def hardware() -> str:
+    """Processor and the instructions that torch uses of it, as stands beside a measured time."""
+    import torch
+
+    return f"{cpu_model()}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def _git() -> dict[str, Any]:

@@ -20,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from common import scoped
 from common.runs.errors import UsageError
-from common.runs.manifest import cpu_model
+from common.runs.manifest import hardware
 from common.runs.race import race
 from gen_tickets._intervals import SKIP, refuse
 from gen_tickets.engines import channels_last
@@ -81,9 +81,8 @@ def measure(
     quicker = min((_EAGER, _LAST), key=lambda form: times[form]["seconds"])
     seconds = {name: times[quicker if name == DENSE else name]["seconds"] / batch for name in forms}
     members = {name: replace(family.members[name], seconds=seconds[name], macs=counts[name]) for name in forms}
-    hardware = f"{cpu_model()}, {torch.backends.cpu.get_cpu_capability()}"
     settings = {"engine": engine, "dense": quicker, "batch": batch, "threads": threads, "repeats": repeats}
-    return members, {**settings, "hardware": hardware, "torch": torch.__version__, "times": times}
+    return members, {**settings, "hardware": hardware(), "torch": torch.__version__, "times": times}
 
 
 def prepared(family: Family, engine: str, batch: int, *, tuned: bool = True) -> dict[str, nn.Module]:
