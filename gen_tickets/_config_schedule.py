@@ -33,7 +33,8 @@ class Schedule:
     grid: Literal["steps", "log-snr"] = "steps"
     """Stretches of equally many steps, or of equal width in log-SNR."""
     skip: bool = True
-    """Whether stretches may be skipped: the last prediction is used again."""
+    """Whether stretches may be skipped, and networks called at every second step only: between calls the last
+    prediction is used again."""
     space: Literal["features", "pixels", "prior"] = "features"
     """Where damage is measured: features of the extractor, pixels, or by a closed form without new samples."""
     noises: int = 128

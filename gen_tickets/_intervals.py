@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
+from operator import itemgetter
 from typing import NoReturn
 
-__all__ = ["SKIP", "Interval", "ScheduleError", "check", "refuse"]
+__all__ = ["SKIP", "Interval", "ScheduleError", "check", "expanded", "paced", "refuse"]
 
 SKIP = "skip"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._=+-]*")
@@ -26,11 +27,45 @@ class Interval:
         log_snr_from: where it begins, inclusive; None is the noisiest end.
         log_snr_to: where it ends, exclusive; None is the cleanest end.
         ticket: a network of the schedule, or `skip`.
+        every: the network is called at the first step of the stretch and at every so many-th from there; in between
+            its last prediction counts again.
     """
 
     log_snr_from: float | None
     log_snr_to: float | None
     ticket: str
+    every: int = 1
+
+    @property
+    def label(self) -> str:
+        """Who does it and how often, as in `dense/2`; see `paced`."""
+        return self.ticket if self.every == 1 else f"{self.ticket}/{self.every}"
+
+
+def paced(label: str) -> tuple[str, int]:
+    """A network, and at every how many-th step it is called.
+
+    >>> paced("dense/2"), paced("kept-10")
+    (('dense', 2), ('kept-10', 1))
+    """
+    ticket, _, every = label.partition("/")
+    return ticket, int(every or 1)
+
+
+def expanded(stretches: Sequence[tuple[str, int]]) -> list[str]:
+    """Who takes each step: a network, or `skip` where the last prediction counts again.
+
+    Args:
+        stretches: labels, see `paced`, and numbers of steps; equal neighbours are one stretch.
+
+    >>> expanded([("dense/2", 3), ("dense/2", 2), ("small", 1)])
+    ['dense', 'skip', 'dense', 'skip', 'dense', 'small']
+    """
+    found: list[str] = []
+    for label, some in groupby(stretches, key=itemgetter(0)):
+        ticket, every = paced(label)
+        found += [SKIP if step % every else ticket for step in range(sum(count for _, count in some))]
+    return found
 
 
 def check(intervals: Sequence[Interval], members: Collection[str]) -> None:
@@ -60,6 +95,8 @@ def check(intervals: Sequence[Interval], members: Collection[str]) -> None:
         if interval.ticket != SKIP and interval.ticket not in members:
             known = ", ".join([*members, SKIP])
             refuse(f"a network {interval.ticket!r}", f"one of {known}", "Correct the name, or add the network.")
+        if isinstance(interval.every, bool) or not isinstance(interval.every, int) or interval.every < 1:
+            refuse(f"every: {interval.every!r}", "a whole number from 1 on", "Correct it.")
     if intervals[0].ticket == SKIP:
         refuse("skip at the beginning", "a network", "There is no earlier prediction to go on with; choose one.")
 

@@ -3,7 +3,8 @@ r"""Which ticket denoises which stretch: a `StepSchedule`, bounded in log-SNR, s
 $\log\mathrm{SNR}(t) = \log(\bar\alpha_t / (1 - \bar\alpha_t))$ rises while an image is denoised. A schedule covers all
 of it, from the noisiest to the cleanest, without gap or overlap; every interval names a network of the schedule, the
 dense one among them, or `skip`: there the network is not called and its last prediction counts again, which for DDIM is
-one longer step. On disk it is a folder: `schedule.json`, to be read and written by hand too, beside its tickets.
+one longer step. With `every: 2` a network is called at every second step of its interval. On disk it is a folder:
+`schedule.json`, to be read and written by hand too, beside its tickets.
 
     schedule = StepSchedule.load("runs/0123456789ab/schedule")
     pipeline = diffusers.DDPMPipeline(schedule.denoiser(), diffusers.DDIMScheduler())
@@ -28,7 +29,7 @@ import numpy as np
 
 from common.runs.files import dump, plain, read_object, write_atomic
 from common.ticket import Ticket
-from gen_tickets._intervals import SKIP, Interval, ScheduleError, check, refuse
+from gen_tickets._intervals import SKIP, Interval, ScheduleError, check, expanded, paced, refuse
 
 if TYPE_CHECKING:
     from gen_tickets.scheduled import Scheduled
@@ -92,7 +93,7 @@ class StepSchedule:
         """A schedule from the log-SNRs between intervals, rising, and who does each; equal neighbours become one.
 
         Args:
-            bounds: K - 1 of them, for K names of networks, or `skip`.
+            bounds: K - 1 of them, for K names of networks, or `skip`; `dense/2` is called at every second step.
             names, members: who they are.
             about: `measured` and `about` of the schedule.
         """
@@ -101,10 +102,10 @@ class StepSchedule:
             raise ScheduleError(f"found {len(bounds)} bounds and {len(names)} networks; expected one bound fewer")
         made: list[Interval] = []
         for (begin, end), name in zip(pairwise(ends), names, strict=True):
-            if made and made[-1].ticket == name:
+            if made and made[-1].label == name:
                 made[-1] = replace(made[-1], log_snr_to=end)
             else:
-                made.append(Interval(begin, end, name))
+                made.append(Interval(begin, end, *paced(name)))
         return cls(tuple(made), members, **about)
 
     def at(self, log_snr: np.ndarray) -> np.ndarray:
@@ -117,11 +118,12 @@ class StepSchedule:
         return [self.intervals[number].ticket for number in self.at(log_snr)]
 
     def taken(self, log_snr: np.ndarray) -> list[str]:
-        """Who takes the steps of a sampling at log-SNRs (N,), in its order.
+        """Who takes the steps of a sampling at log-SNRs (N,), in its order; `skip` where no network is called.
 
         Steps to skip before any prediction are taken by the network of the interval before.
         """
-        names, numbers = self.names(log_snr), self.at(log_snr)
+        numbers = self.at(log_snr)
+        names = expanded([(self.intervals[number].label, 1) for number in numbers])
         first = next((n for n, name in enumerate(names) if name != SKIP), len(names))
         if first and names:
             before = [interval.ticket for interval in self.intervals[: numbers[0]] if interval.ticket != SKIP]

@@ -47,6 +47,7 @@ class Scheduled(nn.Module):
 
     A batch whose timesteps lie in several intervals is split. Where a step is to be skipped, the last prediction is
     given again; at the beginning of a sampling, when there is none, the network of the interval before is called.
+    A network that is called at every second step alone is called for all images of a batch of several timesteps.
 
     Args:
         schedule: who when.
@@ -74,7 +75,7 @@ class Scheduled(nn.Module):
         self.networks = nn.ModuleDict({_key(name): network for name, network in networks.items()})
         self.calls = dict.fromkeys(networks, 0)
         self._said: Tensor | None = None
-        self._level = np.inf
+        self._level, self._stretch, self._step = np.inf, -1, 0
 
     @property
     def device(self) -> torch.device:
@@ -104,7 +105,7 @@ class Scheduled(nn.Module):
         levels = np.interp(times.double().cpu().numpy(), np.arange(len(self.levels)), self.levels)
         numbers = self.schedule.at(levels)
         found = np.unique(numbers)
-        if len(found) == 1:
+        if len(np.unique(levels)) == 1:
             return self._said_as(self._say(int(found[0]), float(levels[0]), sample, times, class_labels), return_dict)
         if any(self.schedule.intervals[number].ticket == SKIP for number in found):
             raise ScheduleError(
@@ -127,9 +128,10 @@ class Scheduled(nn.Module):
         """The prediction of an interval; a skipped one repeats the last, if that is of the same sampling."""
         if level <= self._level or (self._said is not None and self._said.shape != sample.shape):
             self._said = None
-        self._level = level
-        name = self.schedule.intervals[number].ticket
-        if name == SKIP and self._said is not None:
+        again = number == self._stretch and self._said is not None
+        self._level, self._stretch, self._step = level, number, self._step + 1 if again else 0
+        interval = self.schedule.intervals[number]
+        if self._said is not None and (interval.ticket == SKIP or self._step % interval.every):
             return self._said
         before = [interval.ticket for interval in self.schedule.intervals[: number + 1] if interval.ticket != SKIP]
         self._said = self._call(before[-1], sample, times, labels)

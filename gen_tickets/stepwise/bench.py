@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from common.runs.progress import Console
 from common.runs.store import Run
 from common.scoped import threads
 from gen_tickets._config_schedule import Schedule
-from gen_tickets._intervals import SKIP
+from gen_tickets._intervals import SKIP, expanded
 from gen_tickets.draw import Sampler
 from gen_tickets.engines import channels_last
 from gen_tickets.extractors import Extractor
@@ -43,24 +44,20 @@ class Tried:
     """A schedule to be tried.
 
     Attributes:
-        names: who takes each step of the sampler, from noise to image.
+        runs: who does it, as in `dense` and `dense/2`, and number of steps, stretch by stretch, from noise to image.
         sampler: scheduler and steps.
         cost: share of what the dense network costs in all steps of the search's sampler.
     """
 
-    names: tuple[str, ...]
+    runs: tuple[tuple[str, int], ...]
     sampler: Sampler
     cost: float
 
     @property
-    def runs(self) -> list[tuple[str, int]]:
-        """Name and number of steps, stretch by stretch."""
-        return [(name, len(list(part))) for name, part in groupby(self.names)]
-
-    @property
     def key(self) -> str:
-        """As a part of a key in a run."""
-        return "_".join(f"{count}x{name}" for name, count in self.runs)
+        """As a part of a key in a run: a folder's name, so of no more than a hundred letters."""
+        whole = "_".join(f"{count}x{name.replace('/', '-every-')}" for name, count in self.runs)
+        return whole if len(whole) <= 100 else f"{whole[:80]}_{hashlib.sha256(whole.encode()).hexdigest()[:16]}"
 
     def __str__(self) -> str:
         return ", ".join(f"{count} steps of {name}" for name, count in self.runs)
@@ -85,7 +82,8 @@ class Bench:
         self.store, self.console, self.stage = store, console, stage
         self.sampler = Sampler(config.scheduler, config.steps)
         self.levels = log_snr(family.network.scheduler)
-        self.names = [*family.names, *([SKIP] if config.skip else [])]
+        paces = [f"{name}/2" for name in family.names if not config.monotone]
+        self.names = [*family.names, *([*paces, SKIP] if config.skip else [])]
         self.grid = grid(self.sampler.solver(family.network.scheduler), self.levels, config.intervals, config.grid)
 
     @cached_property
@@ -126,9 +124,9 @@ class Bench:
 
     @cached_property
     def calls(self) -> dict[str, float]:
-        """What a call of each choice costs for one image, in the unit of the settings."""
+        """What a call of each network costs for one image, in the unit of the settings; `skip` nothing."""
         members = self.measured[0]
-        return {name: 0.0 if name == SKIP else getattr(members[name], self.config.cost) for name in self.names}
+        return {name: float(getattr(members[name], self.config.cost)) for name in self.family.names} | {SKIP: 0.0}
 
     @cached_property
     def costs(self) -> np.ndarray:
@@ -139,7 +137,8 @@ class Bench:
     def damages(self) -> np.ndarray:
         """(K, M) of every swap, each kept as soon as it is measured."""
         shape = len(self.grid.counts), len(self.names)
-        keys = {cell: f"damage-{self.config.space}/{cell[0]:02d}-{cell[1]}" for cell in np.ndindex(shape)}
+        where = {cell: f"{cell[0]:02d}-{self.names[cell[1]].replace('/', '-every-')}" for cell in np.ndindex(shape)}
+        keys = {cell: f"damage-{self.config.space}/{one}" for cell, one in where.items()}
         known = {cell: self.store.done(f"{self.stage}/{key}") for cell, key in keys.items()}
         done = {cell: float(one["damage"]) for cell, one in known.items() if one is not None}
         begin = time.perf_counter()
@@ -164,12 +163,14 @@ class Bench:
         config, network = self.config, self.family.network
         noise = network.noise(config.noises, 0)
         with torch.no_grad():
-            walks = Trajectories(network, self.forms, noise, self.sampler, self.grid, batch=config.batch)
+            walks = Trajectories(
+                network, self.forms, noise, self.sampler, self.grid, batch=config.batch, names=self.names
+            )
         return Damage(walks, config.space, self.extractor)
 
     def joint(self, assignment: Sequence[int]) -> float:
         """Damage of a schedule that is sampled as a whole, or was in this run."""
-        which = "-".join(map(str, assignment))
+        which = self.tried(assignment).key
         with threads(self.config.threads):
             known = self.once(f"joint-{self.config.space}/{which}", lambda: {"damage": self._damage.joint(assignment)})
         return float(known["damage"])
@@ -191,23 +192,27 @@ class Bench:
 
     def tried(self, choices: Sequence[int]) -> Tried:
         """A choice for each interval, or for each step, as who takes each step."""
-        if len(choices) == len(self.grid.counts):
-            choices = np.repeat(np.asarray(choices), self.grid.counts).tolist()
-        return self._tried([self.names[choice] for choice in choices], self.sampler)
+        counts = self.grid.counts if len(choices) == len(self.grid.counts) else [1] * len(choices)
+        names = [self.names[choice] for choice in choices]
+        return self._tried(list(zip(names, counts, strict=True)), self.sampler)
 
     def fewer(self, steps: int) -> Tried:
         """The dense network in fewer steps of the same scheduler."""
-        return self._tried([DENSE] * steps, Sampler(self.sampler.scheduler, steps))
+        return self._tried([(DENSE, steps)], Sampler(self.sampler.scheduler, steps))
 
-    def _tried(self, names: Sequence[str], sampler: Sampler) -> Tried:
+    def _tried(self, stretches: Sequence[tuple[str, int]], sampler: Sampler) -> Tried:
+        joined = groupby(stretches, key=itemgetter(0))
+        runs = tuple((name, sum(count for _, count in some)) for name, some in joined)
         dense = self.calls[DENSE] * self.sampler.steps
-        return Tried(tuple(names), sampler, sum(self.calls[name] for name in names) / dense)
+        return Tried(runs, sampler, sum(self.calls[name] for name in expanded(runs)) / dense)
 
     def schedule(self, one: Tried, about: Mapping[str, Any] | None = None) -> StepSchedule:
         """It as a schedule of this family."""
         members, measured = self.measured
-        bounds = grid(one.sampler.solver(self.family.network.scheduler), self.levels, len(one.names)).bounds
-        return StepSchedule.of(bounds, one.names, members, measured=measured, about=about or {})
+        every = grid(one.sampler.solver(self.family.network.scheduler), self.levels, one.sampler.steps).bounds
+        ends = np.cumsum([count for _, count in one.runs])[:-1]
+        names = [name for name, _ in one.runs]
+        return StepSchedule.of([every[end - 1] for end in ends], names, members, measured=measured, about=about or {})
 
     def denoiser(self, one: Tried) -> Scheduled:
         """It as a denoiser, of the networks as they run."""

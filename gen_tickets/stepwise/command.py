@@ -131,7 +131,7 @@ def _numbers(outcome: Outcome, before: Outcome) -> dict[str, Any]:
         "intervals": [
             {**dataclasses.asdict(one), "density": density.get(one.ticket, 0.0)} for one in schedule.intervals
         ],
-        "cost_ratio": found.chosen.cost,
+        "cost_ratio": outcome.tried["schedule"].cost,
         "measured_speedup": outcome.timed["measured_speedup"],
         "times": outcome.timed["times"],
         "quality": scores[0],

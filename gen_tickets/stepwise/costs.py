@@ -22,7 +22,7 @@ from common import scoped
 from common.runs.errors import UsageError
 from common.runs.manifest import hardware
 from common.runs.race import race
-from gen_tickets._intervals import SKIP, refuse
+from gen_tickets._intervals import SKIP, paced, refuse
 from gen_tickets.engines import channels_last
 from gen_tickets.engines import engine as made_by
 from gen_tickets.schedule import Member
@@ -145,26 +145,27 @@ def cost_table(
     Args:
         members: with their costs, as `measure` fills them in.
         grid: the intervals.
-        names: the choices: members, and perhaps `skip`, which costs nothing.
+        names: the choices: members, members at every second step, as in `dense/2`, and perhaps `skip`, which costs
+            nothing.
         of: `seconds` or `macs`.
 
     Raises:
         ScheduleError: a choice is no member, or has no such cost.
 
     >>> members = {"dense": Member("d", 1.0, seconds=3.0), "small": Member("s", 0.1, seconds=1.0)}
-    >>> cost_table(members, Grid((0.0,), (2, 4), (-3.0, -1.0, 1.0, 2.0, 3.0, 4.0)), ["dense", "small", "skip"])
-    array([[ 6.,  2.,  0.],
-           [12.,  4.,  0.]])
+    >>> cost_table(members, Grid((0.0,), (2, 3), (-3.0, -1.0, 1.0, 2.0, 3.0)), ["dense", "small", "dense/2", "skip"])
+    array([[6., 2., 3., 0.],
+           [9., 3., 6., 0.]])
     """
-    calls: list[float] = []
-    for name in names:
+    found, counts = np.zeros((len(grid.counts), len(names))), np.array(grid.counts)
+    for column, (name, every) in enumerate(map(paced, names)):
         if name != SKIP and name not in members:
             refuse(f"a choice {name!r}", f"one of {', '.join([*members, SKIP])}", "Correct the name.")
         cost = 0.0 if name == SKIP else getattr(members[name], of)
         if cost is None:
             refuse(f"no {of} of {name!r}", "a cost of every network", "Measure it first.")
-        calls.append(cost)
-    return np.outer(np.array(grid.counts, float), np.array(calls))
+        found[:, column] = cost * -(-counts // every)
+    return found
 
 
 def _check(settings: Mapping[str, int]) -> None:

@@ -30,7 +30,7 @@ from torch import Tensor
 
 from common.runs.errors import UsageError
 from common.runs.options import did_you_mean
-from gen_tickets._intervals import SKIP, refuse
+from gen_tickets._intervals import SKIP, paced, refuse
 from gen_tickets.data import as_bytes
 from gen_tickets.extractors import Extractor
 from gen_tickets.stepwise.trajectories import Trajectories
@@ -97,7 +97,7 @@ class Damage:
             return float("inf")
         if self.space == "prior":
             return self._prior(interval, choice)
-        return self._away(walks.swap(interval, walks.models[choice]))
+        return self._away(walks.swap(interval, walks.models[choice], paced(walks.names[choice])[1]))
 
     def joint(self, assignment: Sequence[int]) -> float:
         """The damage of a whole schedule, which is sampled for it; for the prior, which is of single swaps, in pixels.
@@ -122,11 +122,13 @@ class Damage:
     def _prior(self, interval: int, choice: int) -> float:
         walks = self.trajectories
         model, first, total, count = walks.models[choice], walks.grid.starts[interval], 0.0, 0
+        every = paced(walks.names[choice])[1]
         for steps in walks.said(interval):
-            moved = torch.zeros_like(steps[0].noise)
+            moved, other = torch.zeros_like(steps[0].noise), steps[0].before
             for number, said in enumerate(steps):
-                other = cast(Tensor, said.before) if model is None else model(*said.inputs).sample.float()
-                moved += self._weights[first + number] * (other - said.noise)
+                if model is not None and number % every == 0:
+                    other = model(*said.inputs).sample.float()
+                moved += self._weights[first + number] * (cast(Tensor, other) - said.noise)
             total += float(moved.double().square().sum())
             count += len(moved)
         return total / count

@@ -16,6 +16,7 @@ from common.runs.report import Figure, Report, render
 from common.runs.stats import Estimate, is_winning
 from common.runs.words import command_line, number, spread
 from gen_tickets._config_schedule import Schedule
+from gen_tickets._intervals import expanded
 from gen_tickets.data import Images
 from gen_tickets.schedule import StepSchedule
 from gen_tickets.stepwise.bench import Bench, Tried
@@ -167,7 +168,7 @@ def _bars(outcome: Outcome) -> str:
     bench = outcome.bench
     dense = bench.calls[bench.names[0]] * bench.sampler.steps
     parts = {
-        label: [(name, count * bench.calls[name] / dense) for name, count in one.runs]
+        label: [(run[0], sum(bench.calls[name] for name in expanded([run])) / dense) for run in one.runs]
         for label, one in outcome.tried.items()
     }
     return bars(parts, outcome.found.names, bench.config.cost)

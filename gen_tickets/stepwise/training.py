@@ -12,7 +12,7 @@ import torch
 from common.ticket import Ticket
 from gen_tickets._checkpoint import Checkpoints
 from gen_tickets._config_schedule import Schedule
-from gen_tickets._intervals import SKIP
+from gen_tickets._intervals import SKIP, paced
 from gen_tickets.data import Images
 from gen_tickets.ddpm import Settings
 from gen_tickets.denoising import Denoising
@@ -32,7 +32,7 @@ _BATCH, _DECAY, _CHECKS, _TENTH, _SECONDS = 64, 0.99, 10, 10, 300.0
 
 def trainable(found: Found) -> bool:
     """Whether a ticket is scheduled at all."""
-    return bool({found.names[choice] for choice in found.chosen.assignment} - {DENSE, SKIP})
+    return bool({paced(found.names[choice])[0] for choice in found.chosen.assignment} - {DENSE, SKIP})
 
 
 def trained(bench: Bench, found: Found, images: Images) -> tuple[Family, Curves, float]:
@@ -47,7 +47,7 @@ def trained(bench: Bench, found: Found, images: Images) -> tuple[Family, Curves,
         The family with the trained networks in place; network to held-out losses (checks, intervals of the grid) with
         the steps of the checks; and the seconds it took.
     """
-    names = [found.names[choice] for choice in found.chosen.assignment]
+    names = [paced(found.names[choice])[0] for choice in found.chosen.assignment]
     task, held_out = _split(task_of(bench.family.network, images, "train"))
     curve = Curve(held_out, numbers(bench.grid.bounds, bench.levels))
     made, curves, took = (_tuned if bench.config.tune else _joint)(bench, names, task, curve)

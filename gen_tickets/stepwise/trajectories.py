@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from gen_tickets._batches import step_seed
-from gen_tickets._intervals import SKIP, refuse
+from gen_tickets._intervals import SKIP, expanded, paced, refuse
 from gen_tickets.draw import Sampler, finisher
 from gen_tickets.networks import Network
 from gen_tickets.stepwise.grid import Grid
@@ -52,10 +52,12 @@ class Trajectories:
         grid: K intervals of that sampler.
         batch: images at once.
         seed: of the noise that a stochastic scheduler adds.
+        names: the choices of an interval, see below; the models and `skip` if not given.
 
     Attributes:
-        names: the choices of an interval: the models, and `skip`, which repeats the last prediction.
-        models: they themselves, None for `skip`.
+        names: the choices of an interval: models, the first one the dense network, models at every second step, as in
+            `dense/2`, and `skip`, which repeats the last prediction.
+        models: of the choices, None for `skip`.
         dense: images (N, C, H, W) in [-1, 1] of the dense network.
 
     Raises:
@@ -81,11 +83,13 @@ class Trajectories:
         *,
         batch: int = 64,
         seed: int = 0,
+        names: Sequence[str] | None = None,
     ) -> None:
         if not len(noise):
             refuse("no noise", "that of one image at least", "Draw some with Network.noise.")
-        self.grid, self.names = grid, [*models, SKIP]
-        self.models: list[nn.Module | None] = [*models.values(), None]
+        self.grid, self.names = grid, [*models, SKIP] if names is None else list(names)
+        self._who: dict[str, nn.Module | None] = {**models, SKIP: None}
+        self.models = [self._who[paced(name)[0]] for name in self.names]
         self._finish = finisher(network)
         self._walks: list[list[Walk]] = []
         self._before: list[list[Tensor | None]] = []
@@ -100,18 +104,21 @@ class Trajectories:
             done += len(part)
         self.dense = torch.cat(images)
 
-    def swap(self, interval: int, model: nn.Module | None) -> Tensor:
+    def swap(self, interval: int, model: nn.Module | None, every: int = 1) -> Tensor:
         """Images (N, C, H, W) in [-1, 1] with one interval by another network, before and after by the dense one.
 
         Args:
             interval: its number, from noise to image.
             model: that network; None skips the interval.
+            every: at every how many-th step it is called.
 
         Raises:
             ScheduleError: there is no such interval, or the first one is skipped.
         """
         self._check(interval)
-        return self._drawn(interval, [model, *[self.models[0]] * (len(self.grid.counts) - interval - 1)])
+        counts = self.grid.counts
+        own = [None if step % every else model for step in range(counts[interval])]
+        return self._drawn(interval, [*own, *[self.models[0]] * sum(counts[interval + 1 :])])
 
     def assigned(self, assignment: Sequence[int]) -> Tensor:
         """Images (N, C, H, W) in [-1, 1] of a whole schedule; its dense beginning is not sampled again.
@@ -126,7 +133,8 @@ class Trajectories:
         if len(assignment) != count or not all(0 <= choice < len(self.names) for choice in assignment):
             refuse(f"the assignment {tuple(assignment)}", f"{count} numbers below {len(self.names)}", "Correct it.")
         first = next((number for number, choice in enumerate(assignment) if choice), count)
-        return self._drawn(first, [self.models[choice] for choice in assignment[first:]])
+        stretches = [(self.names[choice], self.grid.counts[k]) for k, choice in enumerate(assignment) if k >= first]
+        return self._drawn(first, [self._who[name] for name in expanded(stretches)])
 
     @torch.no_grad()
     def said(self, interval: int) -> list[list[Said]]:
@@ -161,7 +169,7 @@ class Trajectories:
 
     @torch.no_grad()
     def _drawn(self, first: int, who: Sequence[nn.Module | None]) -> Tensor:
-        """Images of a sampling that is dense before an interval, with who does each from there on."""
+        """Images of a sampling that is dense before an interval, with who takes each step from there on."""
         if not who:
             return self.dense
         if first == 0 and who[0] is None:
@@ -169,9 +177,8 @@ class Trajectories:
         found = []
         for walks in self._walks:
             walk = walks[first].branch()
-            for count, model in zip(self.grid.counts[first:], who, strict=True):
-                for _ in range(count):
-                    walk.step(model)
+            for model in who:
+                walk.step(model)
             found.append(self._finish(walk.images))
         return torch.cat(found)
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from common.runs.race import race
 from common.runs.stats import Estimate, estimate
 from common.scoped import threads
-from gen_tickets._intervals import SKIP
+from gen_tickets._intervals import paced
 from gen_tickets.data import Images
 from gen_tickets.draw import denoise, draw, pixels
 from gen_tickets.engines import channels_last
@@ -39,8 +39,13 @@ def contenders(bench: Bench, found: Found) -> dict[str, Tried]:
     budget, counts = bench.config.budget, bench.grid.counts
     costs = np.repeat(found.costs / np.array(counts)[:, None], counts, axis=0)
     damage = np.repeat(found.damage / np.array(counts)[:, None], counts, axis=0)
-    tickets = [name for name in bench.names[1:] if name != SKIP]
-    every = [baselines(costs, budget, bench.names, ticket=ticket) for ticket in tickets]
+    tickets = bench.family.names[1:]
+    plain = [number for number, name in enumerate(bench.names) if paced(name)[1] == 1]  # of `random`, too
+    names = [bench.names[number] for number in plain]
+    every = [
+        {label: tuple(plain[choice] for choice in some) for label, some in found.items()}
+        for found in (baselines(costs[:, plain], budget, names, ticket=ticket) for ticket in tickets)
+    ]
     made: dict[str, Tried] = {}
     for label in dict.fromkeys(label for some in reversed(every) for label in some):
         several = [some[label] for some in every if label in some]

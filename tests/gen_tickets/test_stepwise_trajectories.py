@@ -51,7 +51,7 @@ def networks(network: Network = NETWORK) -> dict[str, Gaussian]:
 
 
 def made(
-    models: dict[str, Any], sampler: Sampler, intervals: int = 3, network: Network = NETWORK, **given: int
+    models: dict[str, Any], sampler: Sampler, intervals: int = 3, network: Network = NETWORK, **given: Any
 ) -> Trajectories:
     steps = grid(sampler.solver(network.scheduler), log_snr(network.scheduler), intervals)
     return Trajectories(network, models, network.noise(3, 5), sampler, steps, **given)
@@ -101,6 +101,19 @@ def test_assignments_are_whole_samplings_of_their_schedules(scheduler: str) -> N
     walks = made(models, sampler, 4, batch=2, seed=1)
     for choices in [(2, 1, 0, 1), (1, 3, 3, 0), (0, 2, 3, 2), (0, 0, 3, 1)]:
         assert torch.equal(walks.assigned(choices), sampled(models, walks, choices, sampler, NETWORK, batch=2, seed=1))
+
+
+PACED = ["dense", "middle", "small", "dense/2", "small/3", "skip"]
+
+
+@pytest.mark.parametrize("scheduler", SOLVERS)
+def test_networks_at_every_second_step_are_whole_samplings_too(scheduler: str) -> None:
+    """Intervals of odd length, and neighbours alike, which go on in step."""
+    models, sampler = networks(), Sampler(scheduler, 13)
+    walks = made(models, sampler, 4, batch=2, seed=1, names=PACED)
+    for choices in [(3, 3, 4, 0), (4, 5, 3, 3), (0, 3, 4, 4), (3, 3, 3, 3)]:
+        assert torch.equal(walks.assigned(choices), sampled(models, walks, choices, sampler, NETWORK, batch=2, seed=1))
+    assert torch.equal(walks.swap(2, models["small"], 3), walks.assigned((0, 0, 4, 0)))
 
 
 def test_the_noise_of_a_stochastic_scheduler_is_that_of_the_seed() -> None:
