@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import groupby, pairwise
-from operator import itemgetter
+from itertools import pairwise
 from typing import NoReturn
 
 __all__ = ["SKIP", "Interval", "ScheduleError", "check", "expanded", "paced", "refuse"]
@@ -27,8 +26,8 @@ class Interval:
         log_snr_from: where it begins, inclusive; None is the noisiest end.
         log_snr_to: where it ends, exclusive; None is the cleanest end.
         ticket: a network of the schedule, or `skip`.
-        every: the network is called at the first step of the stretch and at every so many-th from there; in between
-            its last prediction counts again.
+        every: the network is called at every so many-th step, counted from the beginning of the sampling; in between
+            the last prediction counts again.
     """
 
     log_snr_from: float | None
@@ -52,20 +51,19 @@ def paced(label: str) -> tuple[str, int]:
     return ticket, int(every or 1)
 
 
-def expanded(stretches: Sequence[tuple[str, int]]) -> list[str]:
+def expanded(stretches: Iterable[tuple[str, int]], start: int = 0) -> list[str]:
     """Who takes each step: a network, or `skip` where the last prediction counts again.
 
     Args:
-        stretches: labels, see `paced`, and numbers of steps; equal neighbours are one stretch.
+        stretches: labels, see `paced`, and numbers of steps.
+        start: number of the first step in its sampling.
 
-    >>> expanded([("dense/2", 3), ("dense/2", 2), ("small", 1)])
-    ['dense', 'skip', 'dense', 'skip', 'dense', 'small']
+    >>> expanded([("dense/2", 3), ("small/2", 2), ("small", 1)])
+    ['dense', 'skip', 'dense', 'skip', 'small', 'small']
     """
-    found: list[str] = []
-    for label, some in groupby(stretches, key=itemgetter(0)):
-        ticket, every = paced(label)
-        found += [SKIP if step % every else ticket for step in range(sum(count for _, count in some))]
-    return found
+    labels = [label for label, count in stretches for _ in range(count)]
+    who = (paced(label) for label in labels)
+    return [SKIP if step % every else ticket for step, (ticket, every) in enumerate(who, start)]
 
 
 def check(intervals: Sequence[Interval], members: Collection[str]) -> None:

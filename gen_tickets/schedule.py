@@ -3,7 +3,7 @@ r"""Which ticket denoises which stretch: a `StepSchedule`, bounded in log-SNR, s
 $\log\mathrm{SNR}(t) = \log(\bar\alpha_t / (1 - \bar\alpha_t))$ rises while an image is denoised. A schedule covers all
 of it, from the noisiest to the cleanest, without gap or overlap; every interval names a network of the schedule, the
 dense one among them, or `skip`: there the network is not called and its last prediction counts again, which for DDIM is
-one longer step. With `every: 2` a network is called at every second step of its interval. On disk it is a folder:
+one longer step. With `every: 2` a network is called at every second step of the sampling. On disk it is a folder:
 `schedule.json`, to be read and written by hand too, beside its tickets.
 
     schedule = StepSchedule.load("runs/0123456789ab/schedule")
@@ -123,7 +123,7 @@ class StepSchedule:
         Steps to skip before any prediction are taken by the network of the interval before.
         """
         numbers = self.at(log_snr)
-        names = expanded([(self.intervals[number].label, 1) for number in numbers])
+        names = expanded((self.intervals[number].label, 1) for number in numbers)
         first = next((n for n, name in enumerate(names) if name != SKIP), len(names))
         if first and names:
             before = [interval.ticket for interval in self.intervals[: numbers[0]] if interval.ticket != SKIP]

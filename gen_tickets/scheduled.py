@@ -75,7 +75,7 @@ class Scheduled(nn.Module):
         self.networks = nn.ModuleDict({_key(name): network for name, network in networks.items()})
         self.calls = dict.fromkeys(networks, 0)
         self._said: Tensor | None = None
-        self._level, self._stretch, self._step = np.inf, -1, 0
+        self._level, self._step = np.inf, 0
 
     @property
     def device(self) -> torch.device:
@@ -128,8 +128,7 @@ class Scheduled(nn.Module):
         """The prediction of an interval; a skipped one repeats the last, if that is of the same sampling."""
         if level <= self._level or (self._said is not None and self._said.shape != sample.shape):
             self._said = None
-        again = number == self._stretch and self._said is not None
-        self._level, self._stretch, self._step = level, number, self._step + 1 if again else 0
+        self._level, self._step = level, 0 if self._said is None else self._step + 1
         interval = self.schedule.intervals[number]
         if self._said is not None and (interval.ticket == SKIP or self._step % interval.every):
             return self._said

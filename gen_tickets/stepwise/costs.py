@@ -157,14 +157,14 @@ def cost_table(
     array([[6., 2., 3., 0.],
            [9., 3., 6., 0.]])
     """
-    found, counts = np.zeros((len(grid.counts), len(names))), np.array(grid.counts)
+    found, ends = np.zeros((len(grid.counts), len(names))), np.cumsum([0, *grid.counts])
     for column, (name, every) in enumerate(map(paced, names)):
         if name != SKIP and name not in members:
             refuse(f"a choice {name!r}", f"one of {', '.join([*members, SKIP])}", "Correct the name.")
         cost = 0.0 if name == SKIP else getattr(members[name], of)
         if cost is None:
             refuse(f"no {of} of {name!r}", "a cost of every network", "Measure it first.")
-        found[:, column] = cost * -(-counts // every)
+        found[:, column] = cost * np.diff(-(-ends // every))  # steps before each end whose number `every` divides
     return found
 
 

@@ -126,7 +126,7 @@ class Damage:
         for steps in walks.said(interval):
             moved, other = torch.zeros_like(steps[0].noise), steps[0].before
             for number, said in enumerate(steps):
-                if model is not None and number % every == 0:
+                if model is not None and (first + number) % every == 0:
                     other = model(*said.inputs).sample.float()
                 moved += self._weights[first + number] * (cast(Tensor, other) - said.noise)
             total += float(moved.double().square().sum())

@@ -167,10 +167,12 @@ def _figures(outcome: Outcome, staged: bool) -> list[Figure]:
 def _bars(outcome: Outcome) -> str:
     bench = outcome.bench
     dense = bench.calls[bench.names[0]] * bench.sampler.steps
-    parts = {
-        label: [(run[0], sum(bench.calls[name] for name in expanded([run])) / dense) for run in one.runs]
-        for label, one in outcome.tried.items()
-    }
+    parts: dict[str, list[tuple[str, float]]] = {}
+    for label, one in outcome.tried.items():
+        ends = np.cumsum([0, *(count for _, count in one.runs)]).tolist()
+        calls = [expanded([run], start) for run, start in zip(one.runs, ends, strict=False)]
+        spent = [sum(bench.calls[name] for name in some) / dense for some in calls]
+        parts[label] = [(name, share) for (name, _), share in zip(one.runs, spent, strict=True)]
     return bars(parts, outcome.found.names, bench.config.cost)
 
 

@@ -110,14 +110,14 @@ class Trajectories:
         Args:
             interval: its number, from noise to image.
             model: that network; None skips the interval.
-            every: at every how many-th step it is called.
+            every: at every how many-th step of the sampling it is called.
 
         Raises:
             ScheduleError: there is no such interval, or the first one is skipped.
         """
         self._check(interval)
-        counts = self.grid.counts
-        own = [None if step % every else model for step in range(counts[interval])]
+        counts, start = self.grid.counts, self.grid.starts[interval]
+        own = [None if step % every else model for step in range(start, start + counts[interval])]
         return self._drawn(interval, [*own, *[self.models[0]] * sum(counts[interval + 1 :])])
 
     def assigned(self, assignment: Sequence[int]) -> Tensor:
@@ -134,7 +134,7 @@ class Trajectories:
             refuse(f"the assignment {tuple(assignment)}", f"{count} numbers below {len(self.names)}", "Correct it.")
         first = next((number for number, choice in enumerate(assignment) if choice), count)
         stretches = [(self.names[choice], self.grid.counts[k]) for k, choice in enumerate(assignment) if k >= first]
-        return self._drawn(first, [self._who[name] for name in expanded(stretches)])
+        return self._drawn(first, [self._who[name] for name in expanded(stretches, sum(self.grid.counts[:first]))])
 
     @torch.no_grad()
     def said(self, interval: int) -> list[list[Said]]:

@@ -1,4 +1,4 @@
-"""Networks that are called at every so many-th step of their interval: on disk, in a sampler, in a batch, as a key."""
+"""Networks that are called at every so many-th step: on disk, in a sampler, in a batch, as a key."""
 
 from __future__ import annotations
 

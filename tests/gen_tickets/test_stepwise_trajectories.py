@@ -108,7 +108,7 @@ PACED = ["dense", "middle", "small", "dense/2", "small/3", "skip"]
 
 @pytest.mark.parametrize("scheduler", SOLVERS)
 def test_networks_at_every_second_step_are_whole_samplings_too(scheduler: str) -> None:
-    """Intervals of odd length, and neighbours alike, which go on in step."""
+    """Intervals of odd length, so that some begin at a rest."""
     models, sampler = networks(), Sampler(scheduler, 13)
     walks = made(models, sampler, 4, batch=2, seed=1, names=PACED)
     for choices in [(3, 3, 4, 0), (4, 5, 3, 3), (0, 3, 4, 4), (3, 3, 3, 3)]:
