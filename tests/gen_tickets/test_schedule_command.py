@@ -92,7 +92,7 @@ def test_another_budget_measures_only_the_rest(run: Path, tmp_path: Path, capsys
     first, _ = schedule(capsys, str(run), "--budget", "1.0", "--out", str(tmp_path), "--name", "one")
     swaps = [key for key in Run(tmp_path / "one").finished() if "damage-features" in key]
     times = [(tmp_path / "one" / "rounds" / key / "done.json").stat().st_mtime_ns for key in swaps]
-    assert len(swaps) == 3 * 4  # the dense network, two tickets and skipping, in three intervals
+    assert len(swaps) == 3 * 7  # the dense network and two tickets, each at every second step too, and skipping
     assert [one["ticket"] for one in first["intervals"]] == ["dense"]
     assert first["quality"]["schedule"] == first["quality"]["dense"]
     less, _ = schedule(capsys, str(run), "--budget", "0.4", "--out", str(tmp_path), "--name", "one")
