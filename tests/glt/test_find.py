@@ -145,7 +145,9 @@ def test_a_run_that_is_interrupted_continues(npz: str, tmp_path: Path) -> None:
     words = [sys.executable, "-m", "glt", "find", npz, "--rounds", "30", "--seeds", "2", "--network.hidden", "8"]
     words += ["--training.epochs", "30", "--ugs.epochs", "30", "--weights-density", "0.1"]
     words += ["--out", str(tmp_path / "runs"), "--name", "x"]
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it is ignored, and so below
     process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    signal.signal(signal.SIGINT, before)
     rounds = tmp_path / "runs" / "x" / "rounds"
     deadline = time.monotonic() + 120
     while len(list(rounds.rglob("done.json"))) < 3 and process.poll() is None and time.monotonic() < deadline:
