@@ -105,7 +105,7 @@ class Scheduled(nn.Module):
         levels = np.interp(times.double().cpu().numpy(), np.arange(len(self.levels)), self.levels)
         numbers = self.schedule.at(levels)
         found = np.unique(numbers)
-        if len(np.unique(levels)) == 1:
+        if len(found) == 1 and (self.schedule.intervals[found[0]].every == 1 or (levels == levels[0]).all()):
             return self._said_as(self._say(int(found[0]), float(levels[0]), sample, times, class_labels), return_dict)
         if any(self.schedule.intervals[number].ticket == SKIP for number in found):
             raise ScheduleError(

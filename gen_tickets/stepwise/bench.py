@@ -56,7 +56,7 @@ class Tried:
     @property
     def key(self) -> str:
         """As a part of a key in a run: a folder's name, so of no more than a hundred letters."""
-        whole = "_".join(f"{count}x{name.replace('/', '-every-')}" for name, count in self.runs)
+        whole = "_".join(f"{count}x{_key(name)}" for name, count in self.runs)
         return whole if len(whole) <= 100 else f"{whole[:80]}_{hashlib.sha256(whole.encode()).hexdigest()[:16]}"
 
     def __str__(self) -> str:
@@ -137,7 +137,7 @@ class Bench:
     def damages(self) -> np.ndarray:
         """(K, M) of every swap, each kept as soon as it is measured."""
         shape = len(self.grid.counts), len(self.names)
-        where = {cell: f"{cell[0]:02d}-{self.names[cell[1]].replace('/', '-every-')}" for cell in np.ndindex(shape)}
+        where = {cell: f"{cell[0]:02d}-{_key(self.names[cell[1]])}" for cell in np.ndindex(shape)}
         keys = {cell: f"damage-{self.config.space}/{one}" for cell, one in where.items()}
         known = {cell: self.store.done(f"{self.stage}/{key}") for cell, key in keys.items()}
         done = {cell: float(one["damage"]) for cell, one in known.items() if one is not None}
@@ -217,3 +217,8 @@ class Bench:
     def denoiser(self, one: Tried) -> Scheduled:
         """It as a denoiser, of the networks as they run."""
         return Scheduled(self.schedule(one), self.forms, self.levels).eval()
+
+
+def _key(label: str) -> str:
+    """A choice as a part of a folder's name."""
+    return label.replace("/", "-every-")

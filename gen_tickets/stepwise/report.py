@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -169,10 +170,8 @@ def _bars(outcome: Outcome) -> str:
     dense = bench.calls[bench.names[0]] * bench.sampler.steps
     parts: dict[str, list[tuple[str, float]]] = {}
     for label, one in outcome.tried.items():
-        ends = np.cumsum([0, *(count for _, count in one.runs)]).tolist()
-        calls = [expanded([run], start) for run, start in zip(one.runs, ends, strict=False)]
-        spent = [sum(bench.calls[name] for name in some) / dense for some in calls]
-        parts[label] = [(name, share) for (name, _), share in zip(one.runs, spent, strict=True)]
+        steps = iter(expanded(one.runs))
+        parts[label] = [(name, sum(bench.calls[who] for who in islice(steps, n)) / dense) for name, n in one.runs]
     return bars(parts, outcome.found.names, bench.config.cost)
 
 

@@ -82,3 +82,9 @@ def test_the_key_of_a_schedule_is_the_name_of_a_folder() -> None:
     assert Tried((("dense/2", 5), ("dense", 3)), Sampler("ddim", 8), 0.7).key == "5xdense-every-2_3xdense"
     assert long.key != other.key
     assert max(len(long.key), len(other.key)) <= 100
+
+
+def test_a_batch_of_several_timesteps_within_a_skipped_interval_repeats_the_prediction() -> None:
+    made = Scheduled(StepSchedule.of([-2.0], ["small", "skip"], MEMBERS), {"small": Counts()}, log_snr())
+    said = made(torch.ones(2, 1, 1, 1), 999).sample
+    assert torch.equal(made(torch.zeros(2, 1, 1, 1), torch.tensor([5, 3])).sample, said)
