@@ -175,7 +175,5 @@ class Default:
     """Nodes join a star where the dense network's classes of node and hub agree with more than this probability."""
     need: float = 0.05
     """Need of a node that the dense network classifies as well without edges; 1 is that of one it does not."""
-    most: float = 0.5
-    """Share of the edges outside stars from which on those of most influence stay, below it those that agree most."""
     draws: int = 100
     """Passes over the graph by which influence is estimated."""

@@ -6,9 +6,8 @@ the same neighbour, so edges go into stars (`glt.stars`). An edge between nodes 
 classes hurts, and the trained dense network, which knows no test label, says which is which. And some nodes need no
 edge: those whose prediction is the same when the dense network is run without any.
 
-Edges within stars come first, by agreement times need. Of the others, those come next that agree most, if few of them
-can stay; if most of them stay, agreement would take away what the dense network learnt from, and those go that have
-least influence on what it says (`glt.influence`).
+Edges within stars come first, by agreement times need. The others follow by their influence on what the dense network
+says (`glt.influence`): those go first that it would not miss.
 
 Weights are those left by one training under the kept edges with all but the largest zeroed after every step. In all it
 costs two trainings: the dense one and that one. Nothing is distilled.
@@ -17,7 +16,6 @@ costs two trainings: the dense one and that one. Nothing is distilled.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -29,37 +27,7 @@ from glt.methods.search import Choice, Search
 from glt.models import EDGES, GraphModel
 from glt.stars import stars
 
-__all__ = ["Order", "default", "edge_order"]
-
-
-@dataclass(frozen=True)
-class Order:
-    """Which edges come first, (E,) each.
-
-    Attributes:
-        within: agreement times need of edges within stars, 0 of the others.
-        agreement: in [0, 1].
-        influence: at least 0; the same in both directions of an undirected edge.
-        most: share of the edges outside stars from which on influence decides which of them stay.
-    """
-
-    within: Tensor
-    agreement: Tensor
-    influence: Tensor
-    most: float
-
-    def scores(self, density: float) -> Tensor:
-        """What to prune by for a share of edges to keep.
-
-        >>> within, agreement = torch.tensor([0.3, 0.0, 0.0]), torch.tensor([0.4, 0.9, 0.2])
-        >>> order = Order(within, agreement, torch.tensor([0.0, 1.0, 2.0]), 0.5)
-        >>> order.scores(2 / 3).argsort(descending=True).tolist(), order.scores(0.4).argsort(descending=True).tolist()
-        ([0, 2, 1], [0, 1, 2])
-        """
-        starred = self.within > 0
-        stay = density * starred.numel() - int(starred.sum())
-        rest = self.influence if stay >= self.most * int((~starred).sum()) else self.agreement
-        return torch.where(starred, 1.0 + self.within, rest / rest.max().clamp(min=1e-30))
+__all__ = ["default", "edge_scores"]
 
 
 def default(search: Search) -> Iterator[Choice]:
@@ -69,21 +37,27 @@ def default(search: Search) -> Iterator[Choice]:
         This suite, 2026; the projection is that of Seo, Yun and Yang, TEDDY, ICLR 2024.
     """
     model = search.trained()
-    order = edge_order(model, search)
-    for number, density in enumerate(search.densities):
-        scores = {EDGES: order.scores(density[EDGES])}
-        kept = search.prune(number, scores, Masks.dense({EDGES: model.edges.weight}))
+    scores, every = {EDGES: edge_scores(model, search)}, Masks.dense({EDGES: model.edges.weight})
+    for number in range(len(search.densities)):
+        kept = search.prune(number, scores, every)
         masks, metrics = search.project(number, kept)
         yield Choice(masks, about={"projected": dict(metrics)})
 
 
-def edge_order(model: GraphModel, search: Search) -> Order:
-    """The order of the edges by the trained dense network, which is as it was afterwards.
+def edge_scores(model: GraphModel, search: Search) -> Tensor:
+    """What to prune edges by, (E,): above 1 within stars, at most 1 elsewhere, equal in both directions of a pair.
 
     Args:
-        model: the dense network with its trained weights.
+        model: the dense network with its trained weights; it is as it was afterwards.
         search: settings and task.
     """
+    within = _within_stars(model, search)
+    said = _influence(model, search)
+    return torch.where(within > 0, 1.0 + within, said / said.max().clamp(min=1e-30))
+
+
+def _within_stars(model: GraphModel, search: Search) -> Tensor:
+    """Agreement times need of edges within stars, 0 of the others, (E,)."""
     settings, edges = search.config.default, model.edges
     source, target = edges.edge_index
     with torch.no_grad():
@@ -94,13 +68,16 @@ def edge_order(model: GraphModel, search: Search) -> Order:
         edges.weight.copy_(weight)
     agreement = (known[source] * known[target]).sum(1).clamp(min=0.0)
     need = (1 - (alone * known).sum(1) / known.square().sum(1)).clamp(settings.need, 1.0)
-    within = stars(edges.edge_index, edges.num_nodes, agreement, need, least=settings.agreement)
-    logits = search.config.task.kind != "links"
-    said = influence(model, search.task, draws=settings.draws, seed=search.seed, classes=logits)
-    if edges.symmetric:
-        pairs = said.new_zeros(int(edges.pair.max()) + 1).index_add_(0, edges.pair, said)
-        said = pairs[edges.pair]
-    return Order(within, agreement, said, settings.most)
+    return stars(edges.edge_index, edges.num_nodes, agreement, need, least=settings.agreement)
+
+
+def _influence(model: GraphModel, search: Search) -> Tensor:
+    """Influence of every edge, that of both directions together where they are pruned together, (E,)."""
+    edges, logits = model.edges, search.config.task.kind != "links"
+    said = influence(model, search.task, draws=search.config.default.draws, seed=search.seed, classes=logits)
+    if not edges.symmetric:
+        return said
+    return said.new_zeros(int(edges.pair.max()) + 1).index_add_(0, edges.pair, said)[edges.pair]
 
 
 def _profiles(model: GraphModel, search: Search) -> Tensor:
