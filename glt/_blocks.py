@@ -161,8 +161,8 @@ def steps(job: Job, space: Room, kept: Kept) -> list[Step]:
         width, out = job.widths[number], job.widths[number + 1]
         how, strip, parts = _source(job, space, kept, width, free, held) if hop else _own(job, width)
         used = 4 * job.columns * width if how in ("held", "whole") else free if hop else 4 * job.rows * width * held
-        own, whole = 4 * job.rows * out, 4 * job.columns * out if job.ranks > 1 else 0
-        held = number + 1 < len(job.hops) and max(used + own, own + whole) <= free
+        output = 4 * out * (job.columns if job.ranks > 1 else job.rows)
+        held = number + 1 < len(job.hops) and used + output <= free
         found.append(Step(how, strip, held, parts))
     return found
 

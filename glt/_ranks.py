@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from common.runs.errors import UsageError
-from glt._rows import Held, Part, Rows, Store
+from glt._rows import Held, Store
 
 __all__ = ["ALONE", "Exchange", "Group", "group", "started"]
 
@@ -155,23 +155,28 @@ class Exchange:
         start = self._starts[self._group.rank]
         return slice(start, start + len(self._own))
 
-    def __call__(self, mine: Rows, out: Store) -> None:
-        """Fill `out`, whose rows are `nodes`, with those of the others, and with `mine` if they are no `Part` of it."""
-        width = mine.shape[1]
-        step = max(1, _MESSAGE // (4 * width))
-        if not (isinstance(mine, Part) and mine.base is out):
-            for start in range(0, len(self._own), step):
-                stop = min(start + step, len(self._own))
-                out.write(self.own.start + start, _block(mine, slice(start, stop)))
+    def __call__(self, out: Store) -> None:
+        """Fill `out`, whose rows are `nodes` and which holds this process's own, with those of the others."""
+        step = max(1, _MESSAGE // (4 * out.shape[1]))
         for to, source in self._group.partners():
             given = self._given[to]
             sends = len(self._own) if given is None else len(given)
             first, last = self._starts[source], self._starts[source + 1]
             for start in range(0, max(sends, last - first), step):
-                sent = _part(mine, given, start, min(start + step, sends))
+                sent = self._part(out, given, start, min(start + step, sends))
                 count = max(0, min(step, last - first - start))
                 with _place(out, first + start, count) as received:
                     self._group.swap(to, sent, source, torch.from_numpy(received) if count else None)
+
+    def _part(self, out: Store, given: np.ndarray | None, start: int, stop: int) -> Tensor | None:
+        """Some of the rows that another is given: all of this process's own, or those."""
+        if start >= stop:
+            return None
+        first = self.own.start
+        found = np.empty((stop - start, out.shape[1]), np.float32)
+        rows = slice(first + start, first + stop) if given is None else first + given[start:stop]
+        out.load(found, rows, slice(0, out.shape[1]))
+        return torch.from_numpy(found)
 
 
 @contextmanager
@@ -183,16 +188,3 @@ def _place(out: Store, start: int, count: int) -> Iterator[np.ndarray]:
     received = np.empty((count, out.shape[1]), np.float32)
     yield received
     out.write(start, received)
-
-
-def _part(mine: Rows, given: np.ndarray | None, start: int, stop: int) -> Tensor | None:
-    if start >= stop:
-        return None
-    return torch.from_numpy(_block(mine, slice(start, stop) if given is None else given[start:stop]))
-
-
-def _block(mine: Rows, rows: slice | np.ndarray) -> np.ndarray:
-    count = rows.stop - rows.start if isinstance(rows, slice) else len(rows)
-    found = np.empty((count, mine.shape[1]), np.float32)
-    mine.load(found, rows, slice(0, mine.shape[1]))
-    return found

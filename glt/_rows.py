@@ -16,7 +16,7 @@ from typing import IO, Protocol
 
 import numpy as np
 
-__all__ = ["Held", "Mapped", "Part", "Rows", "Spilled", "Store", "View", "append", "nameless"]
+__all__ = ["Held", "Mapped", "Rows", "Spilled", "Store", "View", "append", "nameless"]
 
 Index = slice | np.ndarray
 """A range, or sorted whole numbers without repetition."""
@@ -199,27 +199,6 @@ class Spilled:
         for first in range(start // self.strip * self.strip, stop, self.strip):
             last = min(first + self.strip, self.shape[1])
             yield first, last, max(first, start), min(last, stop)
-
-
-class Part:
-    """Some rows of others, one after the other.
-
-    >>> held, out = Held(3, 1), np.empty((1, 1), np.float32)
-    >>> held.array[:] = [[0], [1], [2]]
-    >>> Part(held, slice(1, 3)).load(out, np.array([1]), slice(0, 1))
-    >>> out.item()
-    2.0
-    """
-
-    def __init__(self, base: Rows, rows: slice) -> None:
-        self.base, self._first = base, rows.start
-        self.shape = (rows.stop - rows.start, base.shape[1])
-
-    def load(self, out: np.ndarray, rows: Index, columns: slice) -> None:
-        """See `Rows`."""
-        first = self._first
-        there = slice(first + rows.start, first + rows.stop) if isinstance(rows, slice) else first + rows
-        self.base.load(out, there, columns)
 
 
 class View:

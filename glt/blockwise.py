@@ -29,7 +29,7 @@ from glt._infer_plan import plain, planned
 from glt._infer_steps import Hop, Program, Propagate
 from glt._kept import Kept, counted, keep
 from glt._ranks import ALONE, Exchange, Group
-from glt._rows import Held, Part, Rows, Spilled, Store, View
+from glt._rows import Held, Rows, Spilled, Store, View
 from glt._sweep import Block, Sweeper
 from glt.mapped import MappedGraph, Numbers
 
@@ -201,12 +201,7 @@ class BlockInference:
         if self._exchange is None:
             return self._filled(self._store(self._job.rows, width, held, strip), blocks)
         whole = self._store(self._job.columns, width, held, strip)
-        if isinstance(whole, Held):
-            own = self._exchange.own
-            self._filled(whole, blocks, own.start)
-            self._exchange(Part(whole, own), whole)
-        else:
-            self._exchange(self._filled(self._store(self._job.rows, width, held, width), blocks), whole)
+        self._exchange(self._filled(whole, blocks, self._exchange.own.start))
         return whole
 
     def _filled(self, store: Store, blocks: Iterator[Block], first: int = 0) -> Store:
