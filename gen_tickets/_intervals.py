@@ -51,19 +51,18 @@ def paced(label: str) -> tuple[str, int]:
     return ticket, int(every or 1)
 
 
-def expanded(stretches: Iterable[tuple[str, int]], start: int = 0) -> list[str]:
+def expanded(stretches: Iterable[tuple[str, int]]) -> list[str]:
     """Who takes each step: a network, or `skip` where the last prediction counts again.
 
     Args:
-        stretches: labels, see `paced`, and numbers of steps.
-        start: number of the first step in its sampling.
+        stretches: labels, see `paced`, and numbers of steps, from the first step of a sampling on.
 
     >>> expanded([("dense/2", 3), ("small/2", 2), ("small", 1)])
     ['dense', 'skip', 'dense', 'skip', 'small', 'small']
     """
     labels = [label for label, count in stretches for _ in range(count)]
     who = (paced(label) for label in labels)
-    return [SKIP if step % every else ticket for step, (ticket, every) in enumerate(who, start)]
+    return [SKIP if step % every else ticket for step, (ticket, every) in enumerate(who)]
 
 
 def check(intervals: Sequence[Interval], members: Collection[str]) -> None:

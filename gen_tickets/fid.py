@@ -161,11 +161,10 @@ def _qualities(
 def _whole(config: Fid, schedule: StepSchedule, found: Opened) -> dict[str, Any]:
     """What is said of a schedule; its tickets are trained, their weights averages."""
     network, sampler = found.network, Sampler(str(config.scheduler), config.steps or 1)
-    taken = schedule.sampled(sampler.solver(network.scheduler), log_snr(network.scheduler))
     return {
         "schedule": config.schedule,
         "network": f"{network.family}/{network.size}",
-        "steps_of": {name: taken.count(name) for name in dict.fromkeys(taken)},
+        "steps_of": schedule.steps_of(sampler.solver(network.scheduler), log_snr(network.scheduler)),
         "state": "trained",
         "ema": True,
     }

@@ -84,8 +84,7 @@ def _scheduled(config: Sample, console: Console) -> tuple[Network, nn.Module, di
     schedule = StepSchedule.load(str(config.schedule))
     network = opened(schedule.ticket(schedule.intervals[0].ticket)).network
     made = schedule.denoiser(config.engine, min(config.batch, config.count))
-    names = schedule.sampled(Sampler(config.scheduler, config.steps).solver(network.scheduler), made.levels)
-    counts = {name: names.count(name) for name in dict.fromkeys(names)}
+    counts = schedule.steps_of(Sampler(config.scheduler, config.steps).solver(network.scheduler), made.levels)
     console.line(f"{network}: " + ", ".join(f"{steps} steps of {name}" for name, steps in counts.items()))
     return network, made, {"schedule": config.schedule, "steps_of": counts}
 

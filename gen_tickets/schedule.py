@@ -19,6 +19,7 @@ References:
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
@@ -130,14 +131,15 @@ class StepSchedule:
             names[0] = before[-1]
         return names
 
-    def sampled(self, solver: Any, levels: np.ndarray) -> list[str]:
-        """Who takes the steps of a sampler.
+    def steps_of(self, solver: Any, levels: np.ndarray) -> dict[str, int]:
+        """How many steps of a sampler every network takes, in the order of the first; see `taken`.
 
         Args:
             solver: a scheduler of diffusers at its steps.
             levels: log-SNR of every training timestep, (T,), see `gen_tickets.scheduled.log_snr`.
         """
-        return self.taken(np.interp(np.asarray(solver.timesteps, float), np.arange(len(levels)), levels))
+        taken = self.taken(np.interp(np.asarray(solver.timesteps, float), np.arange(len(levels)), levels))
+        return dict(Counter(taken))
 
     def cost(self, log_snr: np.ndarray, of: str = "seconds") -> float:
         """Cost of one image whose steps are at log-SNRs (N,): `seconds` or `macs`.

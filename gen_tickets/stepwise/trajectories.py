@@ -133,8 +133,9 @@ class Trajectories:
         if len(assignment) != count or not all(0 <= choice < len(self.names) for choice in assignment):
             refuse(f"the assignment {tuple(assignment)}", f"{count} numbers below {len(self.names)}", "Correct it.")
         first = next((number for number, choice in enumerate(assignment) if choice), count)
-        stretches = [(self.names[choice], self.grid.counts[k]) for k, choice in enumerate(assignment) if k >= first]
-        return self._drawn(first, [self._who[name] for name in expanded(stretches, sum(self.grid.counts[:first]))])
+        stretches = [(self.names[choice], steps) for choice, steps in zip(assignment, self.grid.counts, strict=True)]
+        begin = sum(self.grid.counts[:first])
+        return self._drawn(first, [self._who[name] for name in expanded(stretches)[begin:]])
 
     @torch.no_grad()
     def said(self, interval: int) -> list[list[Said]]:
