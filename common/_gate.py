@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor, nn
 
 __all__ = ["Gate", "straight_through", "total", "uniform"]
 
 
-class Gate(nn.Module):
+class Gate(nn.Module, ABC):
     """What every gate shares: its mask, and the check that it fits the weight.
 
     Args:
@@ -30,17 +32,17 @@ class Gate(nn.Module):
             )
         self.register_buffer("mask", mask.detach().bool().to(weight.device))
 
+    @abstractmethod
     def forward(self, weight: Tensor) -> Tensor:
         """The multiplier of the current weight, of its shape; zero where the mask is."""
-        raise NotImplementedError(f"{type(self).__name__} must define forward(weight) -> multiplier")
 
+    @abstractmethod
     def scores(self) -> Tensor:
         """How much each entry deserves to stay, of the weight's shape and detached; larger survives."""
-        raise NotImplementedError(f"{type(self).__name__} must define scores()")
 
+    @abstractmethod
     def penalty(self) -> Tensor:
         """A scalar that falls as the gate closes; its weight in the loss is the caller's."""
-        raise NotImplementedError(f"{type(self).__name__} must define penalty()")
 
 
 def uniform(like: Tensor, generator: torch.Generator | None) -> Tensor:

@@ -8,8 +8,9 @@ and the ticket's weights with random edges. Beside the dense network stands the 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, is_dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -40,7 +41,7 @@ class Rung:
         controls: by name: `random`, `reinit` and `edges` (random ones, the ticket's weights); of the dense rung
             `no_edges`.
         seconds: of CPU: `search` since the rung before, `train` of the ticket.
-        choice: what the method chose; None of the dense rung.
+        save: writes what else the method's search leaves, see `Choice.save`.
     """
 
     number: int
@@ -49,7 +50,7 @@ class Rung:
     controls: dict[str, dict[str, float]]
     counts: dict[str, dict[str, int]]
     seconds: dict[str, float] = field(default_factory=dict)
-    choice: Choice | None = None
+    save: Callable[[Path], object] | None = None
 
 
 def climb(
@@ -139,7 +140,7 @@ class _Lab:
                 name: retrain(one, self.graph, config, self.seed, task, self.device, taught)
                 for name, one in drawn.items()
             }
-            yield replace(self.rung(number, ticket, controls, {"search": spent, "train": seconds}), choice=choice)
+            yield replace(self.rung(number, ticket, controls, {"search": spent, "train": seconds}), save=choice.save)
             parent, spent = ticket, 0.0
 
     def ticket(

@@ -74,8 +74,8 @@ def climb_seed(config: Find, seed: int, folder: Path, label: str = "", watch: Ca
         name = key(seed, rung.number, label)
         recipe = {**rung.ticket.recipe, "find": identity(config), "seed": seed}
         replace(rung.ticket, recipe=recipe).save(run.round(name))
-        if rung.choice is not None and rung.choice.save is not None:
-            rung.choice.save(run.round(name))
+        if rung.save is not None:
+            rung.save(run.round(name))
         result = {"accuracy": rung.accuracy, "controls": rung.controls, "counts": rung.counts}
         layers = {n: kept / total for n, (kept, total) in rung.ticket.masks.counts().items()}
         cost = {"cpu_seconds": rung.seconds, "peak_rss_mb": peak_rss_mb()}
@@ -122,24 +122,23 @@ def climb_searches(searches: Mapping[str, Find], folder: Path, watch: Callable[[
     run, first = Run(folder), next(iter(searches.values()))
     seeds = range(first.first_seed, first.first_seed + first.seeds)
     shared = replace(first, method="random", edges="chosen", rungs=[])  # any method on edges that all layers share
+    done = set(run.finished())
     stages = (
-        {f"seed {seed}": (shared, seed, folder, "") for seed in seeds if run.done(key(seed, 0)) is None},
+        {f"seed {seed}": (shared, seed, folder, "") for seed in seeds if key(seed, 0) not in done},
         {
             f"{label}, seed {seed}": (config, seed, folder, label)
             for seed in seeds
             for label, config in searches.items()
-            if any(run.done(key(seed, rung, label)) is None for rung in rungs(config))
+            if not {key(seed, rung, label) for rung in rungs(config)} <= done
         },
     )
     for pieces in stages:
         jobs = min(len(pieces), first.jobs or os.cpu_count() or 1)
         here = (watch,) if jobs <= 1 else ()
         in_processes(_piece, {name: (*words, *here) for name, words in pieces.items()}, jobs, watch)
-    known = {event["label"]: event["why"] for event in run.events("diverged")}
-    lost = {
-        label for label, find in searches.items() for s in seeds for k in rungs(find) if not run.done(key(s, k, label))
-    }
-    return {label: why for label, why in known.items() if label in lost}
+    done, known = set(run.finished()), {event["label"]: event["why"] for event in run.events("diverged")}
+    wanted = {label: {key(s, k, label) for s in seeds for k in rungs(find)} for label, find in searches.items()}
+    return {label: known[label] for label, keys in wanted.items() if label in known and not keys <= done}
 
 
 def _piece(config: Find, seed: int, folder: Path, label: str, watch: Callable[[], Any] = lambda: None) -> None:
