@@ -39,6 +39,7 @@ def settings(arguments: argparse.Namespace, seed: int, budget: float) -> Schedul
         intervals=arguments.intervals,
         space=arguments.space,
         skip=arguments.skip,
+        paces=arguments.paces,
         tune=arguments.tune,
         joint=arguments.joint,
         samples=arguments.samples,
@@ -99,6 +100,7 @@ def main() -> None:
     parser.add_argument("--intervals", type=int, default=10)
     parser.add_argument("--space", default="features")
     parser.add_argument("--skip", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--paces", type=int, nargs="+", default=[1, 2, 3, 5])
     parser.add_argument("--tune", type=int, default=0)
     parser.add_argument("--joint", type=int, default=0)
     parser.add_argument("--samples", type=int, default=2000)

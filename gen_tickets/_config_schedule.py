@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 __all__ = ["Schedule"]
@@ -33,8 +33,10 @@ class Schedule:
     grid: Literal["steps", "log-snr"] = "steps"
     """Stretches of equally many steps, or of equal width in log-SNR."""
     skip: bool = True
-    """Whether stretches may be skipped, and networks called at every second step only: between calls the last
-    prediction is used again."""
+    """Whether whole stretches may be skipped: the last prediction is used again."""
+    paces: list[int] = field(default_factory=lambda: [1, 2, 3, 5])
+    """At every how many-th step of the sampling networks may be called, 1 among them; between calls the last prediction
+    is used again."""
     space: Literal["features", "pixels", "prior"] = "features"
     """Where damage is measured: features of the extractor, pixels, or by a closed form without new samples."""
     noises: int = 128

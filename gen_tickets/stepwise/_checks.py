@@ -24,6 +24,8 @@ def check(config: Schedule) -> None:
             raise UsageError(f"--{name.replace('_', '-')} must be at least {least}; found {getattr(config, name)}{why}")
     if not 0 < config.budget <= 1:
         raise UsageError(f"--budget is a share of the dense network's cost, in (0, 1]; found {config.budget}")
+    if 1 not in config.paces or min(config.paces) < 1:
+        raise UsageError(f"--paces are whole numbers from 1 on, 1 among them; found {config.paces}")
     if config.engine not in ENGINES:
         raise UsageError(f"--engine is one of {', '.join(ENGINES)}; found {config.engine!r}")
     if config.tune and config.joint:

@@ -82,8 +82,9 @@ class Bench:
         self.store, self.console, self.stage = store, console, stage
         self.sampler = Sampler(config.scheduler, config.steps)
         self.levels = log_snr(family.network.scheduler)
-        paces = [f"{name}/2" for name in family.names if not config.monotone]
-        self.names = [*family.names, *([*paces, SKIP] if config.skip else [])]
+        paces = [] if config.monotone else [pace for pace in sorted(set(config.paces)) if pace > 1]
+        resting = [f"{name}/{pace}" for pace in paces for name in family.names]
+        self.names = [*family.names, *resting, *([SKIP] if config.skip else [])]
         self.grid = grid(self.sampler.solver(family.network.scheduler), self.levels, config.intervals, config.grid)
 
     @cached_property

@@ -75,6 +75,8 @@ def _name(config: Schedule) -> str:
     what += [f"lr-{config.lr:g}"] if config.tune or config.joint else []
     what += [] if config.space == "features" else [config.space]
     what += ["monotone"] * config.monotone + ["no-skip"] * (not config.skip) + ["macs"] * (config.cost == "macs")
+    if config.paces != Schedule().paces:
+        what += ["paces", *map(str, config.paces)]
     return "-".join(what)
 
 
@@ -87,7 +89,7 @@ def _outcomes(bench: Bench, images: Images) -> list[Outcome]:
         return [first]
     if not trainable(found):
         bench.console.warning("no ticket is in the schedule, so that there is nothing to train; lower the --budget, or "
-                              "leave out skipping by --skip false")  # fmt: skip
+                              "leave out skipping and resting by --skip false --paces 1")  # fmt: skip
         return [first]
     after, curves, took = trained(bench, found, images)
     stage = f"trained-{after.fingerprint()}"

@@ -92,7 +92,7 @@ def test_another_budget_measures_only_the_rest(run: Path, tmp_path: Path, capsys
     first, _ = schedule(capsys, str(run), "--budget", "1.0", "--out", str(tmp_path), "--name", "one")
     swaps = [key for key in Run(tmp_path / "one").finished() if "damage-features" in key]
     times = [(tmp_path / "one" / "rounds" / key / "done.json").stat().st_mtime_ns for key in swaps]
-    assert len(swaps) == 3 * 7  # the dense network and two tickets, each at every second step too, and skipping
+    assert len(swaps) == 3 * 13  # the dense network and two tickets, each at four paces, and skipping
     assert [one["ticket"] for one in first["intervals"]] == ["dense"]
     assert first["quality"]["schedule"] == first["quality"]["dense"]
     less, _ = schedule(capsys, str(run), "--budget", "0.4", "--out", str(tmp_path), "--name", "one")
@@ -121,7 +121,9 @@ def test_seconds_of_the_sparse_engine_and_every_way_of_searching(
 def test_training_for_the_schedule_and_another_search(
     how: list[str], run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found, shown = schedule(capsys, str(run), "--budget", "0.6", "--skip", "false", "--out", str(tmp_path), *how)
+    found, shown = schedule(
+        capsys, str(run), "--budget", "0.6", "--skip", "false", "--paces", "1", "--out", str(tmp_path), *how
+    )
     before = found["before_training"]
     assert all(
         before["quality"][label] == found["quality"][label] for label in before["quality"] if label != "schedule"
@@ -131,7 +133,9 @@ def test_training_for_the_schedule_and_another_search(
     assert "Losses while training" in Path(found["report"]).read_text()
     assert "trained-" in shown
     assert {one.ticket for one in StepSchedule.load(found["schedule"]).intervals} - {"dense"}
-    again, shown = schedule(capsys, str(run), "--budget", "0.6", "--skip", "false", "--out", str(tmp_path), *how)
+    again, shown = schedule(
+        capsys, str(run), "--budget", "0.6", "--skip", "false", "--paces", "1", "--out", str(tmp_path), *how
+    )
     assert again["quality"] == found["quality"]
     assert "swap 1/" not in shown
 
@@ -139,7 +143,7 @@ def test_training_for_the_schedule_and_another_search(
 def test_trainings_for_two_budgets_are_told_apart(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = [str(run), "--skip", "false", "--tune", "12", "--out", str(tmp_path), "--name", "one"]
+    words = [str(run), "--skip", "false", "--paces", "1", "--tune", "12", "--out", str(tmp_path), "--name", "one"]
     first, _ = schedule(capsys, *words, "--budget", "0.8")
     second, _ = schedule(capsys, *words, "--budget", "0.3")
     after = {key.split("/")[0] for key in Run(tmp_path / "one").finished() if key.startswith("trained-")}
@@ -152,7 +156,12 @@ def test_trainings_for_two_budgets_are_told_apart(
     ("words", "code", "message"),
     [
         ([], 2, "name tickets, or the run"),
-        (["RUN", "--budget", "0.01", "--skip", "false"], 1, "budget of 0.01 of the dense cost; expected 0.2"),
+        (
+            ["RUN", "--budget", "0.01", "--skip", "false", "--paces", "1"],
+            1,
+            "budget of 0.01 of the dense cost; expected 0.2",
+        ),
+        (["RUN", "--paces", "2", "3"], 2, "whole numbers from 1 on, 1 among them; found [2, 3]"),
         (["RUN", "--budget", "1.5"], 2, "--budget is a share of the dense network's cost, in (0, 1]; found 1.5"),
         (["RUN/rounds/seed-0/dense"], 1, "found 1 ticket; expected a dense network and at least one ticket"),
         (["RUN/rounds/seed-0/global/round-01", "RUN/rounds/seed-0/global/round-02"], 1, "found no dense network"),
