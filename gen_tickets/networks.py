@@ -17,7 +17,7 @@ from common.masks import Masks
 from common.runs.errors import UsageError
 from common.scoped import seeded
 from common.ticket import Ticket, TicketError
-from gen_tickets.models import FAMILIES, build
+from gen_tickets.models import FAMILIES, build, configuration
 
 __all__ = ["Network", "Opened", "named", "opened"]
 
@@ -141,10 +141,10 @@ def named(name: str) -> Network:
     """
     family, _, size = name.rpartition("/")
     try:
-        build(family or "ddpm", size)
+        image = configuration(family or "ddpm", size).image
     except KeyError as error:
         raise UsageError(f"--model {name}: {error.args[0]}") from None
-    return Network(family or "ddpm", size, FAMILIES[family or "ddpm"][size].image)
+    return Network(family or "ddpm", size, image)
 
 
 @dataclass(frozen=True)
