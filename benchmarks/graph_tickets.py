@@ -9,6 +9,7 @@ Without `--methods` all are compared. CPU time falls by a tenth to a third where
     python benchmarks/graph_tickets.py cora --seeds 10 --training.distil 10      # the second table
     python benchmarks/graph_tickets.py cora --seeds 10 --weights-density 1       # edges alone
     python benchmarks/graph_tickets.py --table          # what the results hold so far, as markdown
+    python benchmarks/graph_tickets.py --page docs/graph-results.md     # put tables where the page asks for them
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import argparse
 import contextlib
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from glt.methods import METHODS
 
 RESULTS = Path(__file__).parent / "results" / "graph_tickets.jsonl"
 KEY = ("settings", "method", "round")
+ASKED = re.compile(r"<!-- (overview|controls at round (\d+)) of (.+?) -->\n(?:.*?)<!-- end -->", re.DOTALL)
 FREE = ("--methods", "--rungs", "--seeds", "--jobs", "--out", "--name", "--data-root")
 
 
@@ -70,26 +73,51 @@ def keep(new: list[dict[str, Any]], results: Path) -> None:
     results.write_text("".join(f"{json.dumps(row)}\n" for row in known.values()), encoding="utf-8")
 
 
-def tables(results: Path) -> list[str]:
-    """Lines of markdown: for the same settings a table of methods by rungs, and one of controls a rung."""
+def grouped(results: Path) -> dict[str, list[dict[str, Any]]]:
+    """Rows by their settings."""
     groups: dict[str, list[dict[str, Any]]] = {}
     for row in read_lines(results):
         groups.setdefault(row["settings"], []).append(row)
+    return groups
+
+
+def tables(results: Path) -> list[str]:
+    """Lines of markdown: for the same settings a table of methods by rungs, and one of controls a rung."""
     lines = []
-    for title, found in groups.items():
-        dense, bare = found[0]["dense"]["accuracy"], found[0]["no_edges"]["accuracy"]
-        lines += [f"### `{title}`: {found[0]['metric']}", ""]
-        lines += [f"Dense {_points(dense)} ({dense['n']} seeds), without edges {_points(bare)}.", ""]
-        rungs = sorted({row["round"] for row in found})
-        lines += [*_overview(found, rungs), "", *_emergence(found)]
-        for rung in rungs:
-            lines += [f"Round {rung}, {_kept(found, rung)} of edges / weights kept:", ""]
-            lines += [*_controls([row for row in found if row["round"] == rung]), ""]
+    for title, found in grouped(results).items():
+        lines += [f"### `{title}`: {found[0]['metric']}", "", *_overview(found), ""]
+        for rung in _rungs(found):
+            lines += [*_controls(found, rung), ""]
     return lines
 
 
-def _overview(found: list[dict[str, Any]], rungs: list[int]) -> list[str]:
-    lines = ["| method | " + " | ".join(_kept(found, rung) for rung in rungs) + " | search, CPU s | MB |"]
+def filled(page: str, results: Path) -> str:
+    """A page of markdown with the tables that it asks for, between a comment that says which and one that ends it.
+
+    Raises:
+        SystemExit: it asks for rows that are not there.
+    """
+    groups = grouped(results)
+
+    def table(asked: re.Match[str]) -> str:
+        what, rung, title = asked.groups()
+        if title not in groups:
+            raise SystemExit(f"found no rows of {title!r}; expected one of {', '.join(groups)}")
+        lines = _overview(groups[title]) if rung is None else _controls(groups[title], int(rung))
+        return "\n".join([f"<!-- {what} of {title} -->", *lines, "", "<!-- end -->"])
+
+    return ASKED.sub(table, page)
+
+
+def _rungs(found: list[dict[str, Any]]) -> list[int]:
+    return sorted({row["round"] for row in found})
+
+
+def _overview(found: list[dict[str, Any]]) -> list[str]:
+    rungs = _rungs(found)
+    dense, bare = found[0]["dense"]["accuracy"], found[0]["no_edges"]["accuracy"]
+    lines = [f"Dense {_points(dense)} ({dense['n']} seeds), without edges {_points(bare)}.", ""]
+    lines += ["| method | " + " | ".join(_kept(found, rung) for rung in rungs) + " | search, CPU s | MB |"]
     lines += ["| --- |" + " --- |" * (len(rungs) + 2)]
     for method in dict.fromkeys(row["method"] for row in found):
         mine = {row["round"]: row for row in found if row["method"] == method}
@@ -97,21 +125,23 @@ def _overview(found: list[dict[str, Any]], rungs: list[int]) -> list[str]:
         cells = [_cell(mine.get(rung)) for rung in rungs]
         cells += [f"{last['search_seconds']['mean']:.0f}", f"{last['peak_rss_mb']:.0f}"]
         lines.append(f"| {method} | {' | '.join(cells)} |")
-    return lines
+    return [*lines, *_emergence(found)]
 
 
 def _emergence(found: list[dict[str, Any]]) -> list[str]:
     epochs = {row["round"]: row["found"]["emerged"]["mean"] for row in found if "emerged" in row.get("found", {})}
     if not epochs:
         return []
-    return [f"Early birds emerged after epochs {', '.join(f'{epochs[rung]:.0f}' for rung in sorted(epochs))}.", ""]
+    return ["", f"Early birds emerged after epochs {', '.join(f'{epochs[rung]:.0f}' for rung in sorted(epochs))}."]
 
 
-def _controls(rows: list[dict[str, Any]]) -> list[str]:
+def _controls(found: list[dict[str, Any]], rung: int) -> list[str]:
     """Every method's ticket beside its controls, and how fast it is."""
+    rows = [row for row in found if row["round"] == rung]
     names = {"ticket": "ticket", "random_edges": "own run, random edges", "edges": "its weights, random edges"}
     names |= {"random": "random ticket", "reinit": "re-initialised"}
-    lines = [f"| method | {' | '.join(names.values())} | p of its edges | inference |", "| --- |" + " --- |" * 7]
+    lines = [f"Round {rung}, {_kept(found, rung)} of edges / weights kept:", ""]
+    lines += [f"| method | {' | '.join(names.values())} | p of its edges | inference |", "| --- |" + " --- |" * 7]
     for row in rows:
         cells = [_points(row["accuracy"][name]) if name in row["accuracy"] else "" for name in names]
         p = row["credit"] and row["credit"]["p"]
@@ -148,7 +178,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--table", action="store_true", help="print the results")
+    parser.add_argument("--page", type=Path, help="a page of markdown to put tables into")
     arguments, words = parser.parse_known_args()
+    if arguments.page:
+        arguments.page.write_text(filled(arguments.page.read_text("utf-8"), arguments.results), "utf-8")
+        return
     if arguments.table:
         print("\n".join(tables(arguments.results)))
         return

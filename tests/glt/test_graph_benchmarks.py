@@ -1,0 +1,36 @@
+"""The benchmark of graph tickets: its tables stand in the documentation as the results have them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "graph-results.md"
+
+
+@pytest.fixture(autouse=True)
+def _scripts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+
+
+def test_the_page_has_the_tables_of_the_results() -> None:
+    from graph_tickets import ASKED, RESULTS, filled
+
+    page = PAGE.read_text(encoding="utf-8")
+    assert len(ASKED.findall(page)) > 2
+    assert filled(page, RESULTS) == page
+
+
+def test_a_page_is_filled_and_asks_only_for_what_is_there() -> None:
+    from graph_tickets import RESULTS, filled
+
+    asks = "before\n<!-- overview of cora -->\nold\n<!-- end -->\nafter\n"
+    found = filled(asks, RESULTS)
+    assert found.startswith("before\n<!-- overview of cora -->\nDense 82.")
+    assert "| default |" in found
+    assert found.endswith("\n\n<!-- end -->\nafter\n")
+    assert "old" not in found
+    with pytest.raises(SystemExit, match="found no rows of 'karate'"):
+        filled(asks.replace("cora", "karate"), RESULTS)
