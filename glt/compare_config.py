@@ -21,7 +21,7 @@ RANDOM_EDGES = "-random-edges"
 class Compare(Experiment):
     """Compare search methods on the same data, seeds, densities and training, beside their controls."""
 
-    methods: list[str] = field(default_factory=lambda: ["ugs", "teddy", "degree", "random"])
+    methods: list[str] = field(default_factory=lambda: ["default", "ugs", "teddy", "random"])
     """Search methods, any that find has; they share dense networks, seeds, densities and training."""
     random_edges: bool = True
     """Also run every method on random edges, under its own search and training: the credit of its edges is what they

@@ -121,8 +121,8 @@ class Find(Experiment):
     """Find a graph lottery ticket, check it against its controls, save it and write a report."""
 
     method: str = "ugs"
-    """Search method: ugs, random, degree, dspar, magnitude, teddy, earlybird, dual, fastglt, igrp, adaglt, wasserstein
-    or inductive."""
+    """Search method: default (what this suite recommends), ugs, random, degree, dspar, magnitude, teddy, earlybird,
+    dual, fastglt, igrp, adaglt, wasserstein or inductive."""
     edges: Literal["chosen", "random"] = "chosen"
     """Keep the edges that the method chooses, or random ones under which it chooses the weights alone."""
 
