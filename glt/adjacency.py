@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from glt._csr import csr
+from glt._csr import csr, product
 
 __all__ = ["Adjacency", "Pattern", "propagate"]
 
@@ -168,7 +168,7 @@ class _Propagate(torch.autograd.Function):
     def forward(ctx: Any, pattern: Pattern, values: Tensor, x: Tensor) -> Tensor:  # type: ignore[override]
         ctx.pattern = pattern
         ctx.save_for_backward(values, x)
-        return pattern.matrix(values) @ x
+        return product(pattern.matrix(values), x)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor | None, Tensor | None]:  # type: ignore[override]
@@ -181,7 +181,7 @@ class _Propagate(torch.autograd.Function):
             to_values = torch.empty_like(values)
             to_values[pattern.order] = sampled
         if ctx.needs_input_grad[2]:
-            to_x = pattern.transposed(values) @ grad
+            to_x = product(pattern.transposed(values), grad)
         return None, to_values, to_x
 
 

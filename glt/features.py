@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from glt._csr import from_dense
+from glt._csr import from_dense, product
 
 __all__ = ["Features"]
 
@@ -19,12 +19,12 @@ class _SparseLinear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, features: Features, weight: Tensor) -> Tensor:  # type: ignore[override]
         ctx.features = features
-        return features.matrix @ weight.T.contiguous()
+        return product(features.matrix, weight.T.contiguous())
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor]:  # type: ignore[override]
         transposed = ctx.features.transposed
-        return None, (transposed @ grad.contiguous()).T
+        return None, product(transposed, grad.contiguous()).T
 
 
 class Features:
