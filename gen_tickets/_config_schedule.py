@@ -44,7 +44,8 @@ class Schedule:
     monotone: bool = False
     """Only schedules whose density never falls from noise to image."""
     looks: int = 5
-    """Schedules of the front, and of that without skipping, that are sampled as a whole; the least damage counts."""
+    """Schedules that are sampled as a whole, of the front, of that without skipping, and of one choice everywhere; the
+    least drift counts."""
     refine: int = 0
     """Schedules that NSGA-II samples as a whole, from the front on; 0 leaves it out."""
     tune: int = 0

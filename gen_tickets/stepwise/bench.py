@@ -31,7 +31,7 @@ from gen_tickets.extractors import Extractor
 from gen_tickets.schedule import Member, StepSchedule
 from gen_tickets.scheduled import Scheduled, log_snr
 from gen_tickets.stepwise.costs import cost_table, measure, prepared
-from gen_tickets.stepwise.damage import Damage, table
+from gen_tickets.stepwise.damage import Damage, Whole, table
 from gen_tickets.stepwise.family import DENSE, Family
 from gen_tickets.stepwise.grid import grid
 from gen_tickets.stepwise.trajectories import Trajectories
@@ -169,12 +169,12 @@ class Bench:
             )
         return Damage(walks, config.space, self.extractor)
 
-    def joint(self, assignment: Sequence[int]) -> float:
-        """Damage of a schedule that is sampled as a whole, or was in this run."""
+    def joint(self, assignment: Sequence[int]) -> Whole:
+        """What a schedule does that is sampled as a whole, or was in this run."""
         which = self.tried(assignment).key
         with threads(self.config.threads):
-            known = self.once(f"joint-{self.config.space}/{which}", lambda: {"damage": self._damage.joint(assignment)})
-        return float(known["damage"])
+            known = self.once(f"whole-{self.config.space}/{which}", lambda: asdict(self._damage.joint(assignment)))
+        return Whole(float(known["damage"]), float(known["drift"]))
 
     def once(self, key: str, measure: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
         """What is measured under a key, now or before, with the seconds it took."""
@@ -187,7 +187,7 @@ class Bench:
 
     def took(self) -> float:
         """Seconds of all searching in this stage so far, that for other budgets and spaces included."""
-        searching = tuple(f"{self.stage}/{what}-" for what in ("costs", "damage", "joint"))
+        searching = tuple(f"{self.stage}/{what}-" for what in ("costs", "damage", "whole"))
         found = (self.store.done(key) or {} for key in self.store.finished() if key.startswith(searching))
         return float(sum(one.get("took", 0.0) for one in found))
 

@@ -35,9 +35,9 @@ def run(config: Schedule, console: Console) -> dict[str, Any]:
     Returns:
         `schedule` (path), `intervals` (each `log_snr_from`, `log_snr_to`, `ticket`, `density`), `cost_ratio`,
         `measured_speedup`, `times` (of a batch), `quality` (`name`, `dense`, `schedule` and each baseline, all `mean`,
-        `ci95`, `n` and `cost`), `kernel` (the same by the kernel distance), `winning`, `damage` (`predicted`, `joint`),
-        `search_seconds`, `seconds`, `report`; after training, `before_training` has what it was, and baselines are of
-        the networks before.
+        `ci95`, `n` and `cost`), `kernel` (the same by the kernel distance), `winning`, `damage` (`predicted`,
+        `joint`, `drift`), `search_seconds`, `seconds`, `report`; after training, `before_training` has what it was, and
+        baselines are of the networks before.
 
     Raises:
         UsageError: a setting is out of its range.
@@ -109,7 +109,7 @@ def _outcome(bench: Bench, found: Found, tried: Mapping[str, Tried], images: Ima
         "budget": bench.config.budget,
         "sampler": dataclasses.asdict(bench.sampler),
         "space": bench.config.space,
-        "damage": {"joint": found.chosen.damage, "predicted": found.predicted},
+        "damage": _damage(found),
         "quality": {label: {name: one.as_dict() for name, one in scores.items()} for label, scores in quality.items()},
         "search_seconds": seconds,
     }
@@ -139,9 +139,14 @@ def _numbers(outcome: Outcome, before: Outcome) -> dict[str, Any]:
         "quality": scores[0],
         "kernel": scores[1],
         "winning": is_winning(ours, dense, higher_is_better=False),
-        "damage": {"predicted": found.predicted, "joint": found.chosen.damage},
+        "damage": _damage(found),
         "search_seconds": round(outcome.seconds, 3),
     }
+
+
+def _damage(found: Found) -> dict[str, float]:
+    whole = found.looked[found.chosen.assignment]
+    return {"predicted": found.predicted, "joint": whole.damage, "drift": whole.drift}
 
 
 def _images(config: Schedule, found: Family) -> Images:

@@ -14,6 +14,10 @@ From there to the image it keeps its size: so it is where an exact network goes 
 The sum is over the steps of the interval, whose errors mostly point the same way; with one step it is
 $w_t^2\,\|e_t\|^2$.
 
+A whole schedule is sampled for its damage. In features it is also told how far the images drift as a set, by the
+Frechet distance between both sets: images that change places with one another do no harm, images that all change in one
+way do.
+
 References:
     Song et al., Denoising Diffusion Implicit Models, ICLR 2021.
     Liu et al., OMS-DPM: Optimizing the Model Schedule for Diffusion Probabilistic Models, ICML 2023.
@@ -22,6 +26,8 @@ References:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, cast, get_args
 
 import numpy as np
@@ -32,13 +38,27 @@ from common.runs.errors import UsageError
 from common.runs.options import did_you_mean
 from gen_tickets._intervals import SKIP, paced, refuse
 from gen_tickets.data import as_bytes
+from gen_tickets.distances import Statistics, frechet, statistics
 from gen_tickets.extractors import Extractor
 from gen_tickets.stepwise.trajectories import Trajectories
 
-__all__ = ["SPACES", "Damage", "Space", "table", "weights"]
+__all__ = ["SPACES", "Damage", "Space", "Whole", "table", "weights"]
 
 Space = Literal["pixels", "features", "prior"]
 SPACES: tuple[Space, ...] = get_args(Space)
+
+
+@dataclass(frozen=True)
+class Whole:
+    """What a whole schedule does to the images.
+
+    Attributes:
+        damage: mean squared distance from those of the dense network from the same noise.
+        drift: Frechet distance from those of the dense network, of sets of features; elsewhere the damage.
+    """
+
+    damage: float
+    drift: float
 
 
 class Damage:
@@ -97,10 +117,10 @@ class Damage:
             return float("inf")
         if self.space == "prior":
             return self._prior(interval, choice)
-        return self._away(walks.swap(interval, walks.models[choice], paced(walks.names[choice])[1]))
+        return self._far(self._seen(walks.swap(interval, walks.models[choice], paced(walks.names[choice])[1])))
 
-    def joint(self, assignment: Sequence[int]) -> float:
-        """The damage of a whole schedule, which is sampled for it; for the prior, which is of single swaps, in pixels.
+    def joint(self, assignment: Sequence[int]) -> Whole:
+        """What a whole schedule does, which is sampled for it; for the prior, which is of single swaps, in pixels.
 
         Args:
             assignment: a number in the trajectories' `names` for every interval.
@@ -108,15 +128,21 @@ class Damage:
         Raises:
             ScheduleError: see `Trajectories.assigned`.
         """
-        return self._away(self.trajectories.assigned(assignment))
+        seen = self._seen(self.trajectories.assigned(assignment))
+        damage = self._far(seen)
+        return Whole(damage, damage if self._extractor is None else frechet(statistics(seen), self._centre))
+
+    @cached_property
+    def _centre(self) -> Statistics:
+        return statistics(self._dense)
 
     def _seen(self, images: Tensor) -> Tensor:
         """Images as they are compared, (N, D)."""
         found = images if self._extractor is None else self._extractor(as_bytes(images))[0]
         return found.double().flatten(1)
 
-    def _away(self, images: Tensor) -> float:
-        return float((self._seen(images) - self._dense).square().sum(dim=1).mean())
+    def _far(self, seen: Tensor) -> float:
+        return float((seen - self._dense).square().sum(dim=1).mean())
 
     @torch.no_grad()
     def _prior(self, interval: int, choice: int) -> float:

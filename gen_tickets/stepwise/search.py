@@ -11,6 +11,7 @@ import numpy as np
 from gen_tickets._intervals import SKIP
 from gen_tickets.stepwise._tables import ROUNDING
 from gen_tickets.stepwise.bench import Bench
+from gen_tickets.stepwise.damage import Whole
 from gen_tickets.stepwise.refine import Settings, refine
 from gen_tickets.stepwise.solve import Point, best, front, point
 
@@ -27,8 +28,8 @@ class Found:
         names: the choices, `dense` first.
         damage, costs: (K, M) of single swaps.
         front: the best schedules for all budgets, by the sum of damages.
-        looked: schedules sampled as a whole to their joint damage.
-        chosen: the one for the budget, with its joint damage.
+        looked: schedules sampled as a whole, and what they do.
+        chosen: the one of least drift within the budget, with its joint damage.
         predicted: of the chosen one, the sum of damages.
     """
 
@@ -36,7 +37,7 @@ class Found:
     damage: np.ndarray
     costs: np.ndarray
     front: list[Point]
-    looked: Mapping[Assignment, float]
+    looked: Mapping[Assignment, Whole]
     chosen: Point
     predicted: float
 
@@ -56,14 +57,14 @@ def search(bench: Bench) -> Found:
     if config.refine:
         few |= _refined(bench, points, damage, few)
     most = config.budget + ROUNDING
-    inside = {one: harm for one, harm in few.items() if point(one, damage, costs).cost <= most}
-    chosen = min(inside, key=lambda one: (inside[one], one))
+    inside = [one for one in few if point(one, damage, costs).cost <= most]
+    chosen = min(inside, key=lambda one: (few[one].drift, one))
     predicted = point(chosen, damage, costs)
     bench.console.line(
-        f"{bench.stage}: {len(points)} schedules in the front; for {config.budget:.0%}: {bench.tried(chosen)}; damage "
-        f"{inside[chosen]:.4g}, {predicted.damage:.4g} by single swaps"
+        f"{bench.stage}: {len(points)} schedules in the front; for {config.budget:.0%}: {bench.tried(chosen)}; drift "
+        f"{few[chosen].drift:.4g}, damage {few[chosen].damage:.4g}, {predicted.damage:.4g} by single swaps"
     )
-    whole = Point(chosen, predicted.cost, inside[chosen])
+    whole = Point(chosen, predicted.cost, few[chosen].damage)
     return Found(bench.names, damage, costs, points, few, whole, predicted.damage)
 
 
@@ -80,26 +81,31 @@ def _cheapest(bench: Bench) -> float:
 
 
 def _few(bench: Bench, points: Sequence[Point], damage: np.ndarray) -> list[Point]:
-    """The dearest schedules of the front that the budget pays, and those that skip nothing.
+    """The dearest schedules of the front that the budget pays, those that skip nothing, and one choice everywhere.
 
-    Intervals skipped one after the other damage far more than the sum says, so that the front alone is not enough.
+    Damages of intervals do not add up: intervals skipped one after the other damage far more than the sum says, rests
+    at an even pace far less. So the front alone is not enough.
     """
     fronts, config = [points], bench.config
     if SKIP in bench.names:
         fronts.append(front(damage[:, :-1], bench.costs[:, :-1], monotone=_rising(bench)))
+    even = [point((choice,) * len(damage), damage, bench.costs) for choice in range(len(bench.names))]
+    fronts.append(sorted((one for one in even if np.isfinite(one.damage)), key=lambda one: -one.damage))
     payable = [[one for one in some if one.cost <= config.budget + ROUNDING] for some in fronts]
     return [one for some in payable for one in some[-config.looks :]]
 
 
 def _refined(
-    bench: Bench, points: Sequence[Point], damage: np.ndarray, known: Mapping[Assignment, float]
-) -> Mapping[Assignment, float]:
-    """Schedules that NSGA-II looked at."""
+    bench: Bench, points: Sequence[Point], damage: np.ndarray, known: Mapping[Assignment, Whole]
+) -> Mapping[Assignment, Whole]:
+    """Schedules that NSGA-II looked at, for less drift."""
     config = bench.config
     settings = Settings(config.refine, within=(0.8 * config.budget, config.budget), monotone=_rising(bench))
     seeds = [one.assignment for one in points]
-    allowed = np.isfinite(damage)
-    return refine(seeds, bench.costs, bench.joint, allowed=allowed, known=known, settings=settings).evaluations
+    drifts = {one: whole.drift for one, whole in known.items()}
+    found = refine(seeds, bench.costs, lambda one: bench.joint(one).drift, allowed=np.isfinite(damage), known=drifts,
+                   settings=settings)  # fmt: skip
+    return {one: bench.joint(one) for one in found.evaluations}
 
 
 def _tell(bench: Bench) -> None:

@@ -114,7 +114,7 @@ def test_seconds_of_the_sparse_engine_and_every_way_of_searching(
     rising, _ = schedule(capsys, str(run), *where, "dense", "--monotone", "--space", "prior", "--budget", "0.7")
     density = [one["density"] for one in rising["intervals"]]
     assert density == sorted(density)
-    assert len(density) > 1
+    assert rising["cost_ratio"] <= 0.7
 
 
 @pytest.mark.parametrize("how", [["--tune", "12"], ["--joint", "12", "--lr", "1e-3"]])

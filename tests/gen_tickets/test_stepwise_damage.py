@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import diffusers
 import numpy as np
@@ -22,6 +23,7 @@ from gen_tickets.scheduled import Predicted
 from gen_tickets.stepwise import trajectories
 from gen_tickets.stepwise.damage import SPACES, Damage, table, weights
 from gen_tickets.stepwise.grid import Grid
+from gen_tickets.stepwise.trajectories import Trajectories
 
 SAMPLER = Sampler("ddim", 6)
 
@@ -83,11 +85,21 @@ def test_the_dense_column_is_nothing_and_a_skipped_beginning_everything(space: A
 def test_joint_damage_is_that_of_the_whole_schedule(extractor: Extractor) -> None:
     walks = made(networks(), SAMPLER)
     for damage in (Damage(walks), Damage(walks, "features", extractor)):
-        assert damage.joint((0, 0, 0)) == 0
-        assert damage.joint((0, 2, 0)) == damage.cell(1, 2)
+        assert damage.joint((0, 0, 0)).damage == 0
+        assert damage.joint((0, 2, 0)).damage == damage.cell(1, 2)
     joint = (walks.assigned((2, 1, 3)) - walks.dense).double().square().sum(dim=(1, 2, 3)).mean()
-    assert Damage(walks).joint((2, 1, 3)) == pytest.approx(float(joint))
-    assert Damage(walks, "prior").joint((2, 1, 3)) == pytest.approx(float(joint))
+    for space in ("pixels", "prior"):
+        whole = Damage(walks, space).joint((2, 1, 3))
+        assert whole.damage == whole.drift == pytest.approx(float(joint))
+
+
+def test_drift_is_of_sets_of_images(extractor: Extractor) -> None:
+    images = torch.rand(9, 1, 8, 8, generator=torch.Generator().manual_seed(0)) - 0.5
+    for changed, drifts in ((images.flip(0), False), (images + 0.25, True)):
+        walks = cast(Trajectories, SimpleNamespace(dense=images, assigned=lambda _, found=changed: found))
+        whole = Damage(walks, "features", extractor).joint((0,))
+        assert whole.damage > 0
+        assert whole.drift == pytest.approx(whole.damage if drifts else 0, rel=1e-3, abs=1e-3)
 
 
 def test_the_weights_are_the_derivative_of_a_step_of_ddim() -> None:
