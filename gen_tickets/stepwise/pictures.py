@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from common.runs.figure import COLOURS, GRID, INK, new_figure, style, to_svg
+from gen_tickets._intervals import paced
 from gen_tickets.stepwise.solve import Point
 
 __all__ = ["bars", "front_curve", "heat_map", "losses"]
@@ -105,7 +106,8 @@ def bars(schedules: Mapping[str, Sequence[tuple[str, float]]], names: Sequence[s
         left = 0.0
         for name, width in parts:
             label: dict[str, Any] = {} if name in seen else {"label": name}
-            colour = COLOURS[names.index(name) % len(COLOURS)]
+            network, every = paced(name)
+            colour = (COLOURS[names.index(network) % len(COLOURS)], 0.2 + 0.8 / every)  # the paler, the more it rests
             axes.barh(row, width, left=left, height=0.62, color=colour, edgecolor="white", linewidth=0.6, **label)
             seen.add(name)
             left += width
