@@ -18,9 +18,11 @@ import argparse
 import contextlib
 import io
 import json
-import re
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from pages import fill
 
 from common.runs.files import read_lines
 from glt.cli import main as glt
@@ -28,7 +30,6 @@ from glt.methods import METHODS
 
 RESULTS = Path(__file__).parent / "results" / "graph_tickets.jsonl"
 KEY = ("settings", "method", "round")
-ASKED = re.compile(r"<!-- (overview|controls at round (\d+)) of (.+?) -->\n(?:.*?)<!-- end -->", re.DOTALL)
 FREE = ("--methods", "--rungs", "--seeds", "--jobs", "--out", "--name", "--data-root")
 
 
@@ -91,22 +92,17 @@ def tables(results: Path) -> list[str]:
     return lines
 
 
-def filled(page: str, results: Path) -> str:
-    """A page of markdown with the tables that it asks for, between a comment that says which and one that ends it.
+def asked(name: str, results: Path = RESULTS) -> list[str]:
+    """A table for a page: `overview of SETTINGS`, or `controls at round N of SETTINGS`.
 
     Raises:
-        SystemExit: it asks for rows that are not there.
+        SystemExit: there are no such rows.
     """
+    what, _, title = name.partition(" of ")
     groups = grouped(results)
-
-    def table(asked: re.Match[str]) -> str:
-        what, rung, title = asked.groups()
-        if title not in groups:
-            raise SystemExit(f"found no rows of {title!r}; expected one of {', '.join(groups)}")
-        lines = _overview(groups[title]) if rung is None else _controls(groups[title], int(rung))
-        return "\n".join([f"<!-- {what} of {title} -->", *lines, "", "<!-- end -->"])
-
-    return ASKED.sub(table, page)
+    if title not in groups:
+        raise SystemExit(f"found no rows of {title!r}; expected one of {', '.join(groups)}")
+    return _overview(groups[title]) if what == "overview" else _controls(groups[title], int(what.split()[-1]))
 
 
 def _rungs(found: list[dict[str, Any]]) -> list[int]:
@@ -181,7 +177,7 @@ def main() -> None:
     parser.add_argument("--page", type=Path, help="a page of markdown to put tables into")
     arguments, words = parser.parse_known_args()
     if arguments.page:
-        arguments.page.write_text(filled(arguments.page.read_text("utf-8"), arguments.results), "utf-8")
+        fill(arguments.page, partial(asked, results=arguments.results))
         return
     if arguments.table:
         print("\n".join(tables(arguments.results)))

@@ -16,21 +16,23 @@ def _scripts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_page_has_the_tables_of_the_results() -> None:
-    from graph_tickets import ASKED, RESULTS, filled
+    from graph_tickets import asked
+    from pages import ASKED, filled
 
     page = PAGE.read_text(encoding="utf-8")
     assert len(ASKED.findall(page)) > 2
-    assert filled(page, RESULTS) == page
+    assert filled(page, asked) == page
 
 
 def test_a_page_is_filled_and_asks_only_for_what_is_there() -> None:
-    from graph_tickets import RESULTS, filled
+    from graph_tickets import asked
+    from pages import filled
 
-    asks = "before\n<!-- overview of cora -->\nold\n<!-- end -->\nafter\n"
-    found = filled(asks, RESULTS)
-    assert found.startswith("before\n<!-- overview of cora -->\nDense 82.")
+    page = "before\n<!-- table: controls at round 20 of cora -->\nold\n<!-- end -->\nafter\n"
+    found = filled(page, asked)
+    assert found.startswith("before\n<!-- table: controls at round 20 of cora -->\nRound 20, 35.8% / 1.15% of edges")
     assert "| default |" in found
     assert found.endswith("\n\n<!-- end -->\nafter\n")
     assert "old" not in found
     with pytest.raises(SystemExit, match="found no rows of 'karate'"):
-        filled(asks.replace("cora", "karate"), RESULTS)
+        filled(page.replace("cora", "karate"), asked)
