@@ -7,6 +7,8 @@ a seed and a budget. Some 20 minutes a row on one core: MNIST under `$GLT_DATA`,
     python benchmarks/step_schedules.py --budgets 0.8 0.5 0.3
     python benchmarks/step_schedules.py --space prior --label prior     # an ablation
     python benchmarks/step_schedules.py --table                         # what the results hold so far, as markdown
+    python benchmarks/step_schedules.py --page docs/schedules.md        # put tables where the page asks for them
+    python benchmarks/step_schedules.py --picture docs/images/step-schedules.svg
 """
 
 from __future__ import annotations
@@ -14,9 +16,13 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pages import fill
+
+from common.runs.figure import COLOURS, GRID, INK, new_figure, style, to_svg
 from common.runs.files import read_lines
 from common.runs.progress import Console
 from common.runs.stats import Estimate, estimate
@@ -25,6 +31,14 @@ from gen_tickets.stepwise.command import run
 
 RESULTS = Path(__file__).parent / "results" / "step_schedules.jsonl"
 KEY = ("label", "seed", "budget")
+SHOWN = {
+    "schedule": "the schedule found",
+    "fewer-steps": "the dense network in fewer steps",
+    "small-to-large": "small to large",
+    "large-to-small": "large to small",
+    "interleaved": "interleaved",
+    "uniform": "one ticket everywhere",
+}
 
 
 def settings(arguments: argparse.Namespace, seed: int, budget: float) -> Schedule:
@@ -60,31 +74,85 @@ def keep(row: dict[str, Any], results: Path) -> None:
 
 
 def tables(results: Path) -> list[str]:
-    """Lines of markdown: a table a label, a line a budget, a column a schedule, means over the seeds that are there."""
-    rows = read_lines(results)
-    lines: list[str] = []
-    for label in dict.fromkeys(row["label"] for row in rows):
-        mine = [row for row in rows if row["label"] == label]
-        columns = list(dict.fromkeys(name for row in mine for name in row["quality"] if name != "name"))
-        lines += [f"### {label}: {mine[0]['quality']['name']}", ""]
-        lines += [f"| budget | {' | '.join(columns)} | cost | speed, measured | joint / predicted |"]
-        lines += ["| --- |" + " --- |" * (len(columns) + 3)]
-        for budget in sorted({row["budget"] for row in mine}, reverse=True):
-            found = [row for row in mine if row["budget"] == budget]
-            scores = [[row["quality"][name]["mean"] for row in found if name in row["quality"]] for name in columns]
-            ratio = [row["damage"]["joint"] / max(row["damage"]["predicted"], 1e-9) for row in found]
-            more = [_cell([row[name] for row in found]) for name in ("cost_ratio", "measured_speedup")]
-            lines.append(f"| {budget:.0%} | {' | '.join([*map(_cell, scores), *more, _cell(ratio)])} |")
-        lines.append("")
+    """Lines of markdown: a table a label."""
+    labels = dict.fromkeys(row["label"] for row in read_lines(results))
+    return [line for label in labels for line in [f"### {label}", "", *table(label, results), ""]]
+
+
+def table(label: str, results: Path = RESULTS) -> list[str]:
+    """Lines of markdown: a line a budget, a column a schedule, means over the seeds that are there.
+
+    Raises:
+        SystemExit: there are no rows of that label.
+    """
+    rows = _rows(label, results)
+    columns = list(dict.fromkeys(name for row in rows for name in row["quality"] if name != "name"))
+    lines = [f"{rows[0]['quality']['name']} of seed {', '.join(str(seed) for seed in _seeds(rows))}.", ""]
+    lines += [f"| budget | {' | '.join(columns)} | cost | speed, measured | joint / predicted |"]
+    lines += ["| --- |" + " --- |" * (len(columns) + 3)]
+    for budget in sorted({row["budget"] for row in rows}, reverse=True):
+        found = [row for row in rows if row["budget"] == budget]
+        scores = [[row["quality"][name]["mean"] for row in found if name in row["quality"]] for name in columns]
+        ratio = [row["damage"]["joint"] / row["damage"]["predicted"] for row in found if row["damage"]["predicted"]]
+        more = [_cell([row[name] for row in found]) for name in ("cost_ratio", "measured_speedup")]
+        lines.append(f"| {budget:.0%} | {' | '.join([*map(_cell, scores), *more, _cell(ratio)])} |")
     return lines
+
+
+@style()
+def picture(label: str, results: Path = RESULTS) -> str:
+    """The score of every schedule against its cost, as an `<svg>` element."""
+    rows = _rows(label, results)
+    figure = new_figure(7.0, 4.2)
+    axes = figure.add_subplot()
+    dense = estimate([row["quality"]["dense"]["mean"] for row in rows])
+    axes.axhline(dense.mean, color=INK, linewidth=1.0, linestyle=":", label="dense in 50 steps")
+    for (name, shown), colour in zip(SHOWN.items(), COLOURS, strict=False):
+        points: dict[float, list[tuple[float, float]]] = {}
+        for row in rows:
+            if name in row["quality"]:
+                one = row["quality"][name]
+                points.setdefault(row["budget"], []).append((one["cost"], one["mean"]))
+        line = sorted((estimate(c for c, _ in some).mean, estimate(q for _, q in some)) for some in points.values())
+        error = [score.ci95 or 0.0 for _, score in line]
+        axes.errorbar([cost for cost, _ in line], [score.mean for _, score in line], error, marker="o", markersize=4,
+                      color=colour, label=shown, linewidth=2.2 if name == "schedule" else 1.2)  # fmt: skip
+    axes.set_yscale("log")
+    axes.set_xlabel("cost of a sampling, share of the dense network's time")
+    axes.set_ylabel(f"{rows[0]['quality']['name']}, less is better")
+    axes.grid(color=GRID, linewidth=0.8)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=8)
+    return to_svg(figure, "schedules against their baselines")
+
+
+def _rows(label: str, results: Path) -> list[dict[str, Any]]:
+    rows = [row for row in read_lines(results) if row["label"] == label]
+    if not rows:
+        raise SystemExit(f"found no rows of {label!r} in {results}")
+    return rows
+
+
+def _seeds(rows: list[dict[str, Any]]) -> list[int]:
+    return sorted({row["seed"] for row in rows})
 
 
 def _cell(values: list[float]) -> str:
     if not values:
         return ""
     found: Estimate = estimate(values)
-    spread = "" if found.ci95 is None else f" ± {found.ci95:.2g}"
-    return f"{found.mean:.3g}{spread}" + ("" if found.n == 3 else f" (n={found.n})")
+    return f"{found.mean:.3g}" + ("" if found.ci95 is None else f" ± {found.ci95:.2g}")
+
+
+def show(arguments: argparse.Namespace) -> None:
+    """What the results hold so far, where it is asked for."""
+    results = Path(arguments.results)
+    if arguments.table:
+        print("\n".join(tables(results)))
+    if arguments.page:
+        fill(arguments.page, partial(table, results=results))
+    if arguments.picture:
+        arguments.picture.write_text(picture(arguments.label, results), encoding="utf-8")
 
 
 def main() -> None:
@@ -108,9 +176,11 @@ def main() -> None:
     parser.add_argument("--out", default="runs")
     parser.add_argument("--results", default=str(RESULTS))
     parser.add_argument("--table", action="store_true", help="print the results")
+    parser.add_argument("--page", type=Path, help="a page of markdown to put tables into")
+    parser.add_argument("--picture", type=Path, help="where to draw the scores of --label against costs")
     arguments = parser.parse_args()
-    if arguments.table:
-        print("\n".join(tables(Path(arguments.results))))
+    if arguments.table or arguments.page or arguments.picture:
+        show(arguments)
         return
     for seed in arguments.seeds:
         for budget in arguments.budgets:
