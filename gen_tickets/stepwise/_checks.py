@@ -17,7 +17,7 @@ def check(config: Schedule) -> None:
     """Raise a UsageError where a setting is out of its range, before anything is read or measured."""
     if not config.tickets:
         raise UsageError("name tickets, or the run that they are of, as in: gen-tickets schedule runs/0123456789ab")
-    for name, least in {"batch": 1, "threads": 1, "intervals": 1, "noises": 1, "looks": 1, "seeds": 1, "first_seed": 1,
+    for name, least in {"batch": 1, "threads": 1, "intervals": 1, "noises": 2, "looks": 1, "seeds": 1, "first_seed": 1,
                         "refine": 0, "tune": 0, "joint": 0, "samples": FEWEST}.items():  # fmt: skip
         if getattr(config, name) < least:
             why = ", as the search draws from seed 0" if name == "first_seed" else ""

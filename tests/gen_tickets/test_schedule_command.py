@@ -161,6 +161,7 @@ def test_trainings_for_two_budgets_are_told_apart(
             1,
             "budget of 0.01 of the dense cost; expected 0.2",
         ),
+        (["RUN", "--noises", "1"], 2, "--noises must be at least 2; found 1"),  # drift needs a covariance
         (["RUN", "--paces", "2", "3"], 2, "whole numbers from 1 on, 1 among them; found [2, 3]"),
         (["RUN", "--budget", "1.5"], 2, "--budget is a share of the dense network's cost, in (0, 1]; found 1.5"),
         (["RUN/rounds/seed-0/dense"], 1, "found 1 ticket; expected a dense network and at least one ticket"),
