@@ -8,6 +8,7 @@ from operator import attrgetter
 
 from common.runs.errors import UsageError
 from common.runs.options import did_you_mean
+from gen_tickets import extractors
 from gen_tickets.config import Find
 from gen_tickets.data import Images
 from gen_tickets.draw import Sampler
@@ -84,6 +85,8 @@ def check_counts(config: Find, images: Images, methods: Sequence[str] = ()) -> N
     Raises:
         UsageError: naming the setting, the value found and the lowest that keeps one.
     """
+    if config.quality.by == "distance":
+        extractors.check(str(config.quality.extractor), images)
     fewest = min(len(images.test), config.quality.samples or 0)
     if config.quality.by == "distance" and fewest < FEWEST:
         raise UsageError(

@@ -26,7 +26,7 @@ from gen_tickets import _classifier, _inception, _sanity
 from gen_tickets import data as data_sets
 from gen_tickets.data import Images
 
-__all__ = ["INCEPTION", "NAMES", "Extractor", "load", "wrap"]
+__all__ = ["INCEPTION", "NAMES", "Extractor", "check", "load", "wrap"]
 
 INCEPTION = "inception"
 NAMES = (INCEPTION, *(f"{name}-cnn" for name in data_sets.NAMES))
@@ -115,14 +115,25 @@ def load(
         MissingData: Inception's file or the data set is not on this machine.
         ValueError: Inception's file is damaged, or the images have no labels.
     """
+    check(name, images)
     if name == INCEPTION:
         digest, options = _inception.find(weights)
         return Extractor(name, digest, "inception-v3-compat", ("2048", "logits_unbiased"), 2048, None, {}, options)
+    known = images or data_sets.load(name.removesuffix("-cnn"), root)
+    return _classifier_of(known, seed, console or Console(quiet=True))
+
+
+def check(name: str, images: Images | None = None) -> None:
+    """Refuse a name that `load` would not know, before anything is computed.
+
+    Raises:
+        UsageError: the name is unknown, or is not that of the images.
+    """
     data = name.removesuffix("-cnn")
-    if name == data or (images is None and data not in data_sets.NAMES) or (images is not None and images.name != data):
+    known = data in data_sets.NAMES if images is None else data == images.name
+    if name != INCEPTION and (name == data or not known):
         hint = did_you_mean(name, NAMES) if images is None else f" These images go with {images.name}-cnn."
         raise UsageError(f"unknown extractor {name!r}; expected one of {', '.join(NAMES)}.{hint}")
-    return _classifier_of(images or data_sets.load(data, root), seed, console or Console(quiet=True))
 
 
 def wrap(

@@ -139,6 +139,7 @@ def test_compare_shares_the_dense_networks(tmp_path: Path, capsys: Any) -> None:
         (["find", "ddpm", "digits", "--quality.scheduler", "euler"], 2, "--scheduler is one of"),
         (["find", "ddpm", "digits", "--image-size", "13"], 2, "found images of 13x13 pixels"),
         (["find", "vae", "digits", "--quality.samples", "5"], 2, "needs at least 8 each"),
+        (["find", "ddpm", "digits", "--quality.extractor", "mnist-cnn"], 2, "These images go with digits-cnn"),
         (["find", "sngan", "digits", "--quality.by", "loss"], 2, "a GAN has no loss on test images"),
         (["find", "vae", "digits", "--densities", "0.5", "--rounds", "2"], 2, "leave out --rounds and --density"),
         (["compare", "dcgan", "digits", "--methods", "global", "early-bird"], 2, "find it alone"),
