@@ -118,6 +118,8 @@ def picture(label: str, results: Path = RESULTS) -> str:
         axes.errorbar([cost for cost, _ in line], [score.mean for _, score in line], error, marker="o", markersize=4,
                       color=colour, label=shown, linewidth=2.2 if name == "schedule" else 1.2)  # fmt: skip
     axes.set_yscale("log")
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("{x:g}")
     axes.set_xlabel("cost of a sampling, share of the dense network's time")
     axes.set_ylabel(f"{rows[0]['quality']['name']}, less is better")
     axes.grid(color=GRID, linewidth=0.8)

@@ -118,3 +118,12 @@ def test_savings_count_the_dense_epochs_until_a_ticket_emerged() -> None:
         savings([dense, bird])[2]
         == "| 0 | 1 | 100 to 40 | 200 to 80 | 8 to 4 | 60% | 50% | 80% of FLOPs, 75% of time |"
     )
+
+
+def test_the_page_of_schedules_has_the_table_of_the_results() -> None:
+    from pages import ASKED, filled
+    from step_schedules import table
+
+    page = (BENCHMARKS.parent / "docs" / "schedules.md").read_text(encoding="utf-8")
+    assert ASKED.findall(page)
+    assert filled(page, table) == page
