@@ -145,7 +145,7 @@ def cost_table(
     Args:
         members: with their costs, as `measure` fills them in.
         grid: the intervals.
-        names: the choices: members, members at every second step, as in `dense/2`, and perhaps `skip`, which costs
+        names: the choices: members, members at every n-th step, as in `dense/2`, and perhaps `skip`, which costs
             nothing.
         of: `seconds` or `macs`.
 

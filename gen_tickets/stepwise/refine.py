@@ -3,7 +3,8 @@ r"""Schedules judged as a whole: NSGA-II from the front on, because damages of i
 A ticket in one interval changes what the next one gets, so that the sum of single swaps ranks schedules well and says
 little of their size. Here the sum is only where the search begins: children of good schedules, by crossover and by
 changes of single choices, are made to fit the budget as OMS-DPM does, and judged by what is truly drawn with them. Two
-objectives, cost and joint damage, are kept apart, so that nobody has to weigh one against the other.
+objectives, cost and the harm of the whole (its drift, or joint damage), are kept apart, so that nobody has to weigh one
+against the other.
 
 References:
     Deb et al., A Fast and Elitist Multiobjective Genetic Algorithm: NSGA-II, IEEE Transactions on Evolutionary
@@ -56,8 +57,8 @@ class Refined:
     """What a refinement has found.
 
     Attributes:
-        points: those that no other beats in cost and joint damage, by rising cost.
-        evaluations: joint damage of every schedule that was looked at or known, in that order.
+        points: those that no other beats in cost and harm, by rising cost.
+        evaluations: harm of every schedule that was looked at or known, in that order.
     """
 
     points: list[Point]
@@ -79,7 +80,7 @@ def refine(
         seeds: K numbers of choices each, of a front, of baselines. The first generation is an even choice of those that
             cost what is wanted, if any do, and of their neighbours for want of more.
         costs: (K, M) of one image in each interval, in seconds or MACs; the first column is the dense network's.
-        evaluate: joint damage of a schedule, asked once for each; inf where it is of no use.
+        evaluate: harm of a schedule, asked once for each; inf where it is of no use.
         allowed: (K, M), which choices there are, such as `np.isfinite(damage)`; all by default.
         known: damages from before, which are not asked for again. A search that was broken off goes on with them as
             if it had not been.

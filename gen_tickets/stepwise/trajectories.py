@@ -55,7 +55,7 @@ class Trajectories:
         names: the choices of an interval, see below; the models and `skip` if not given.
 
     Attributes:
-        names: the choices of an interval: models, the first one the dense network, models at every second step, as in
+        names: the choices of an interval: models, the first one the dense network, models at every n-th step, as in
             `dense/2`, and `skip`, which repeats the last prediction.
         models: of the choices, None for `skip`.
         dense: images (N, C, H, W) in [-1, 1] of the dense network.
