@@ -18,6 +18,7 @@ import argparse
 import contextlib
 import io
 import json
+import re
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -98,11 +99,18 @@ def asked(name: str, results: Path = RESULTS) -> list[str]:
     Raises:
         SystemExit: there are no such rows.
     """
-    what, _, title = name.partition(" of ")
-    groups = grouped(results)
+    said, groups = re.fullmatch(r"(?:overview|controls at round (\d+)) of (.+)", name), grouped(results)
+    if said is None:
+        raise SystemExit(f"found the table {name!r}; expected 'overview of ...' or 'controls at round N of ...'")
+    rung, title = said.groups()
     if title not in groups:
         raise SystemExit(f"found no rows of {title!r}; expected one of {', '.join(groups)}")
-    return _overview(groups[title]) if what == "overview" else _controls(groups[title], int(what.split()[-1]))
+    found = groups[title]
+    if rung is None:
+        return _overview(found)
+    if int(rung) not in _rungs(found):
+        raise SystemExit(f"found no round {rung} of {title!r}; expected one of {', '.join(map(str, _rungs(found)))}")
+    return _controls(found, int(rung))
 
 
 def _rungs(found: list[dict[str, Any]]) -> list[int]:

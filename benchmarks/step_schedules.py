@@ -2,9 +2,10 @@
 
 The families are those of `benchmarks/step_family.py`, one a seed: U-Nets `small` at 16 pixels, sampled by DDIM in 50
 steps. It is `gen-tickets schedule` with these settings, which goes on where it was broken off; a row of the results is
-a seed and a budget. Some 20 minutes a row on one core: MNIST under `$GLT_DATA`, and those families in `runs`.
+a seed and a budget. On one core the first row of a seed takes some 50 minutes, another budget 1 to 5: MNIST under
+`$GLT_DATA`, and those families in `runs`.
 
-    python benchmarks/step_schedules.py --budgets 0.8 0.5 0.3
+    python benchmarks/step_schedules.py --seeds 0 --budgets 1 0.75 0.5 0.35 0.2
     python benchmarks/step_schedules.py --space prior --label prior     # an ablation
     python benchmarks/step_schedules.py --table                         # what the results hold so far, as markdown
     python benchmarks/step_schedules.py --page docs/schedules.md        # put tables where the page asks for them
@@ -93,9 +94,10 @@ def table(label: str, results: Path = RESULTS) -> list[str]:
     for budget in sorted({row["budget"] for row in rows}, reverse=True):
         found = [row for row in rows if row["budget"] == budget]
         scores = [[row["quality"][name]["mean"] for row in found if name in row["quality"]] for name in columns]
+        cell = partial(_cell, seeds=len(_seeds(rows)))
         ratio = [row["damage"]["joint"] / row["damage"]["predicted"] for row in found if row["damage"]["predicted"]]
-        more = [_cell([row[name] for row in found]) for name in ("cost_ratio", "measured_speedup")]
-        lines.append(f"| {budget:.0%} | {' | '.join([*map(_cell, scores), *more, _cell(ratio)])} |")
+        more = [cell([row[name] for row in found]) for name in ("cost_ratio", "measured_speedup")]
+        lines.append(f"| {budget:.0%} | {' | '.join([*map(cell, scores), *more, cell(ratio)])} |")
     return lines
 
 
@@ -139,11 +141,12 @@ def _seeds(rows: list[dict[str, Any]]) -> list[int]:
     return sorted({row["seed"] for row in rows})
 
 
-def _cell(values: list[float]) -> str:
+def _cell(values: list[float], seeds: int) -> str:
     if not values:
         return ""
     found: Estimate = estimate(values)
-    return f"{found.mean:.3g}" + ("" if found.ci95 is None else f" ± {found.ci95:.2g}")
+    text = f"{found.mean:.3g}" + ("" if found.ci95 is None else f" ± {found.ci95:.2g}")
+    return text if found.n == seeds else f"{text} (n={found.n})"
 
 
 def show(arguments: argparse.Namespace) -> None:

@@ -47,7 +47,7 @@ class Scheduled(nn.Module):
 
     A batch whose timesteps lie in several intervals is split. Where a step is to be skipped, the last prediction is
     given again; at the beginning of a sampling, when there is none, the network of the interval before is called.
-    A network that is called at every second step alone is called for all images of a batch of several timesteps.
+    A network that is called at every n-th step alone is called for all images of a batch of several timesteps.
 
     Args:
         schedule: who when.

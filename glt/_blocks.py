@@ -160,7 +160,7 @@ def steps(job: Job, space: Room, kept: Kept) -> list[Step]:
     for number, hop in enumerate(job.hops):
         width, out = job.widths[number], job.widths[number + 1]
         how, strip, parts = _source(job, space, kept, width, free, held) if hop else _own(job, width)
-        used = 4 * job.columns * width if how in ("held", "whole") else free if hop else 4 * job.rows * width * held
+        used = 4 * job.columns * width if how in ("held", "whole") else free if hop else 0
         output = 4 * out * (job.columns if job.ranks > 1 else job.rows)
         held = number + 1 < len(job.hops) and used + output <= free
         found.append(Step(how, strip, held, parts))

@@ -25,12 +25,14 @@ def from_dense(x: Tensor) -> Tensor:
 
 
 def product(matrix: Tensor, x: Tensor) -> Tensor:
-    """A CSR matrix (N, M) times a dense one (M, D), without gradients.
+    """`matrix @ x` of a CSR matrix (N, M) and a dense one (M, D).
 
-    It is `matrix @ x` without that operator's two passes over the result, which writes zeros and copies them first.
+    Where no gradient is recorded, without that operator's two passes over the result: it copies zeros into it first.
 
     >>> product(from_dense(torch.tensor([[0.0, 2.0], [0.0, 0.0]])), torch.tensor([[1.0], [3.0]])).tolist()
     [[6.0], [0.0]]
     """
+    if torch.is_grad_enabled():  # gradients of gradients
+        return matrix @ x
     out = x.new_empty((matrix.size(0), x.size(1)))
     return torch.addmm(out, matrix, x, beta=0, out=out)

@@ -9,6 +9,7 @@ import json
 import re
 import types
 from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
 
 from common.runs.errors import UsageError
@@ -80,9 +81,13 @@ def parse(prog: str, about: str, config: type, argv: Sequence[str], *, positiona
     chosen = parser.parse_args(normalise(argv, options(config), positional))
     try:
         built = parser.instantiate(chosen) if hasattr(parser, "instantiate") else parser.instantiate_classes(chosen)
-        return config(**{field.name: built[field.name] for field in dataclasses.fields(config) if field.init})
+        made = config(**{field.name: built[field.name] for field in dataclasses.fields(config) if field.init})
     except ValueError as error:
         raise UsageError(str(error)) from error
+    for name, hint in options(config).items():  # a file may say null
+        if type(None) not in get_args(hint) and attrgetter(name)(made) is None:
+            raise UsageError(f"--{name.replace('_', '-')}: found null; expected {_describe(hint)}")
+    return made
 
 
 def normalise(argv: Sequence[str], known: Mapping[str, Any], positional: Positional = None) -> list[str]:

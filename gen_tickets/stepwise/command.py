@@ -75,8 +75,8 @@ def _name(config: Schedule) -> str:
     what += [f"lr-{config.lr:g}"] if config.tune or config.joint else []
     what += [] if config.space == "features" else [config.space]
     what += ["monotone"] * config.monotone + ["no-skip"] * (not config.skip) + ["macs"] * (config.cost == "macs")
-    if config.paces != Schedule().paces:
-        what += ["paces", *map(str, config.paces)]
+    if not config.monotone and set(config.paces) != set(Schedule().paces):
+        what += ["paces", *map(str, sorted(set(config.paces)))]
     return "-".join(what)
 
 

@@ -105,6 +105,8 @@ def bars(schedules: Mapping[str, Sequence[tuple[str, float]]], names: Sequence[s
     for row, parts in enumerate(schedules.values()):
         left = 0.0
         for name, width in parts:
+            if not width:
+                continue  # skipped
             label: dict[str, Any] = {} if name in seen else {"label": name}
             network, every = paced(name)
             colour = (COLOURS[names.index(network) % len(COLOURS)], 0.2 + 0.8 / every)  # the paler, the more it rests

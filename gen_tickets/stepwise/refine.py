@@ -82,7 +82,7 @@ def refine(
         costs: (K, M) of one image in each interval, in seconds or MACs; the first column is the dense network's.
         evaluate: harm of a schedule, asked once for each; inf where it is of no use.
         allowed: (K, M), which choices there are, such as `np.isfinite(damage)`; all by default.
-        known: damages from before, which are not asked for again. A search that was broken off goes on with them as
+        known: harms from before, which are not asked for again. A search that was broken off goes on with them as
             if it had not been.
         settings: see `Settings`.
 

@@ -154,7 +154,8 @@ def _figures(outcome: Outcome, staged: bool) -> list[Figure]:
         ),
         Figure(
             f"Damage against cost{stage}",
-            "The front is the best by the sum of single swaps, for every budget; points were sampled as a whole.",
+            "The front is the best by the sum of single swaps, for every budget; points were sampled as a whole. "
+            "The one of least drift within the budget is chosen, which need not be that of least damage.",
             front_curve(found.front, looked, found.chosen, bench.config.cost),
         ),
         Figure(f"Who denoises when{stage}", "Steps times the cost of a call.", _bars(outcome)),

@@ -51,7 +51,7 @@ def search(bench: Bench) -> Found:
     config, costs = bench.config, bench.costs
     _tell(bench)
     best([Point((), _cheapest(bench), 0.0)], config.budget)  # before hours of work
-    damage = bench.damages
+    damage = bench.damages if config.skip else _called(bench.damages, costs)
     points = front(damage, costs, monotone=_rising(bench))
     few = {one.assignment: bench.joint(one.assignment) for one in _few(bench, points, damage)}
     if config.refine:
@@ -75,9 +75,16 @@ def _rising(bench: Bench) -> Literal["rising"] | None:
 def _cheapest(bench: Bench) -> float:
     """Share of the dense cost of the cheapest schedule; the first interval is never skipped, and no other if rising."""
     costs = bench.costs.copy()
-    if SKIP in bench.names:
+    if not bench.config.skip:
+        costs = _called(costs, costs)
+    elif SKIP in bench.names:
         costs[slice(None) if bench.config.monotone else 0, -1] = np.inf
     return float(costs.min(axis=1).sum() / costs[:, 0].sum())
+
+
+def _called(table: np.ndarray, costs: np.ndarray) -> np.ndarray:
+    """A table (K, M) without choices that call no network, as where an interval is shorter than the pace."""
+    return np.where(costs > 0, table, np.inf)
 
 
 def _few(bench: Bench, points: Sequence[Point], damage: np.ndarray) -> list[Point]:
@@ -88,7 +95,8 @@ def _few(bench: Bench, points: Sequence[Point], damage: np.ndarray) -> list[Poin
     """
     fronts, config = [points], bench.config
     if SKIP in bench.names:
-        fronts.append(front(damage[:, :-1], bench.costs[:, :-1], monotone=_rising(bench)))
+        called = _called(damage, bench.costs)[:, :-1]
+        fronts.append(front(called, bench.costs[:, :-1], monotone=_rising(bench)))
     even = [point((choice,) * len(damage), damage, bench.costs) for choice in range(len(bench.names))]
     fronts.append(sorted((one for one in even if np.isfinite(one.damage)), key=lambda one: -one.damage))
     payable = [[one for one in some if one.cost <= config.budget + ROUNDING] for some in fronts]

@@ -83,7 +83,8 @@ def _tuned(bench: Bench, names: Sequence[str], task: Denoising, curve: Curve) ->
 def _joint(bench: Bench, names: Sequence[str], task: Denoising, curve: Curve) -> tuple[dict[str, str], Curves, float]:
     """Dense network and scheduled tickets, with shared weights."""
     config, used = bench.config, [name for name in dict.fromkeys(names) if name not in (DENSE, SKIP)]
-    key = f"train-{_how(config)}/{'-'.join(str(bench.names.index(one)) for one in names)}"
+    order = [*bench.family.names, SKIP]
+    key = f"train-{_how(config)}/{'-'.join(str(order.index(one)) for one in names)}"
 
     def train() -> dict[str, Any]:
         how = Joining(config.joint, _settings(config), every=max(1, config.joint // _CHECKS))

@@ -36,6 +36,25 @@ def test_propagation_and_gradients_equal_the_dense_product(nodes: int, edges: in
         torch.testing.assert_close(mine, expected)
 
 
+def test_gradients_of_gradients_equal_those_of_dense_products() -> None:
+    """As scores by curvature take them, such as GraSP."""
+    pattern = Pattern(random_graph(9, 30, 0), 9)
+    torch.manual_seed(0)
+    values, x = torch.randn(pattern.source.numel()).double(), torch.randn(9, 12).double()
+    features = Features(torch.where(torch.rand(9, 12) < 0.03, x, 0.0))
+    assert features.is_sparse
+    weight = torch.randn(3, 12, dtype=torch.float64, requires_grad=True)
+    found = []
+    for y in (
+        propagate(pattern, values, features.linear(weight)),
+        dense(pattern, values) @ (features.x @ weight.T),
+    ):
+        first = torch.autograd.grad(y.pow(3).sum(), weight, create_graph=True)[0]
+        found.append(torch.autograd.grad(first.square().sum(), weight)[0])
+    assert found[0].abs().max() > 0
+    torch.testing.assert_close(*found)
+
+
 def test_a_message_flows_from_source_to_target() -> None:
     pattern = Pattern(torch.tensor([[0], [1]]), 2)
     assert propagate(pattern, torch.tensor([3.0]), torch.tensor([[1.0], [0.0]])).tolist() == [[0.0], [3.0]]

@@ -34,5 +34,10 @@ def test_a_page_is_filled_and_asks_only_for_what_is_there() -> None:
     assert "| default |" in found
     assert found.endswith("\n\n<!-- end -->\nafter\n")
     assert "old" not in found
-    with pytest.raises(SystemExit, match="found no rows of 'karate'"):
-        filled(page.replace("cora", "karate"), asked)
+    for wrong, message in (
+        (page.replace("cora", "karate"), "found no rows of 'karate'"),
+        (page.replace("20", "7"), "found no round 7 of 'cora'; expected one of 4"),
+        (page.replace("controls at round 20", "all"), "found the table 'all of cora'"),
+    ):
+        with pytest.raises(SystemExit, match=message):
+            filled(wrong, asked)

@@ -130,3 +130,16 @@ def test_a_positional_list_takes_all_bare_words_as_they_are() -> None:
     assert read() == Several()
     with pytest.raises(UsageError):
         read("a", "--budget", "0.2", "b")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("seeds: null", "--seeds: found null; expected a list"),
+        ("prune: {l1_edges: null}", "--prune.l1-edges: found null"),
+    ],
+)
+def test_a_null_in_a_file_is_a_value_only_where_one_may_be_left_out(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "run.yaml").write_text(text)
+    with pytest.raises(UsageError, match=message):
+        find("--config", str(tmp_path / "run.yaml"))

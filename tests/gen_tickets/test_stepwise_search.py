@@ -1,0 +1,78 @@
+"""Which schedule a search chooses, on tables that are made up."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from common.runs.progress import Console
+from gen_tickets._config_schedule import Schedule
+from gen_tickets.schedule import ScheduleError
+from gen_tickets.stepwise.bench import Bench
+from gen_tickets.stepwise.damage import Whole
+from gen_tickets.stepwise.search import search
+
+NAMES = ["dense", "small", "dense/2", "small/2", "skip"]
+COSTS = np.array([[2.0, 1.0, 1.0, 0.5, 0.0]] * 4)
+DAMAGE = np.array([[0.0, 1.0, 2.0, 3.0, np.inf]] + [[0.0, 1.0, 2.0, 3.0, 2.5]] * 3)
+EVEN = (2, 2, 2, 2)
+
+
+def added(chosen: tuple[int, ...]) -> Whole:
+    """As single swaps say."""
+    harm = float(DAMAGE[range(4), chosen].sum())
+    return Whole(harm, harm)
+
+
+def bench(costs: np.ndarray = COSTS, joint: Any = added, names: list[str] = NAMES, **settings: Any) -> Bench:
+    """What a search asks of a bench."""
+    return cast(
+        Bench,
+        SimpleNamespace(
+            config=Schedule(["run"], **settings), costs=costs, damages=DAMAGE[:, : len(names)], names=names,
+            joint=joint, tried=str, console=Console(quiet=True), stage="search", calls={"dense": 1.0, "small": 0.5},
+            measured=({}, {"engine": "sparse"}),
+        ),
+    )  # fmt: skip
+
+
+def test_drift_decides_and_one_choice_everywhere_is_looked_at() -> None:
+    """Rests at an even pace: of great damage, swap by swap and as a whole, and of no drift."""
+
+    def joint(chosen: tuple[int, ...]) -> Whole:
+        return Whole(9.0, 0.1) if chosen == EVEN else added(chosen)
+
+    found = search(bench(joint=joint, budget=0.5))
+    assert found.chosen.assignment == EVEN
+    assert EVEN not in [one.assignment for one in found.front]
+    assert (found.predicted, found.chosen.damage, found.looked[EVEN].drift) == (8.0, 9.0, 0.1)
+    assert min(whole.damage for whole in found.looked.values()) < 9.0
+    plain = search(bench(budget=0.5))
+    assert plain.chosen.assignment == (1, 1, 1, 1)
+    assert plain.chosen.damage == min(whole.damage for whole in plain.looked.values())
+
+
+def test_nothing_dearer_than_the_budget_is_looked_at() -> None:
+    found = search(bench(budget=0.45))
+    assert all(COSTS[range(4), one].sum() <= 0.45 * 8 for one in found.looked)
+
+
+@pytest.mark.parametrize("looks", [1, 5])
+def test_without_skipping_every_interval_calls_a_network(looks: int) -> None:
+    """The second and the fourth interval hold no step that a pace of two takes."""
+    costs = COSTS.copy()
+    costs[1::2, 2:4] = 0.0
+    found = search(bench(costs=costs[:, :-1], names=NAMES[:-1], budget=0.5, skip=False, looks=looks))
+    assert all(costs[range(4), one].min() > 0 for one in found.looked)
+    with pytest.raises(ScheduleError, match=r"expected 0\.37"):
+        search(bench(costs=costs[:, :-1], names=NAMES[:-1], budget=0.3, skip=False))
+
+
+def test_densities_never_fall_where_they_may_not() -> None:
+    found = search(bench(costs=COSTS[:, :2], names=NAMES[:2], budget=0.8, skip=False, monotone=True, looks=9))
+    assert len(found.looked) > 2
+    assert any(len(set(one)) > 1 for one in found.looked)
+    assert all(list(one) == sorted(one, reverse=True) for one in found.looked)
