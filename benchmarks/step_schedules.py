@@ -35,6 +35,7 @@ KEY = ("label", "seed", "budget")
 SHOWN = {
     "schedule": "the schedule found",
     "fewer-steps": "the dense network in fewer steps",
+    "thinned": "the same, thinned",
     "small-to-large": "small to large",
     "large-to-small": "large to small",
     "interleaved": "interleaved",

@@ -201,6 +201,12 @@ class Bench:
         """The dense network in fewer steps of the same scheduler."""
         return self._tried([(DENSE, steps)], Sampler(self.sampler.scheduler, steps))
 
+    def thinned(self, calls: int) -> Tried:
+        """The dense network at so many of the steps, evenly from the first on, its last prediction used in between."""
+        steps = self.sampler.steps
+        called = {call * steps // calls for call in range(calls)}
+        return self._tried([(DENSE if step in called else SKIP, 1) for step in range(steps)], self.sampler)
+
     def _tried(self, stretches: Sequence[tuple[str, int]], sampler: Sampler) -> Tried:
         joined = groupby(stretches, key=itemgetter(0))
         runs = tuple((name, sum(count for _, count in some)) for name, some in joined)

@@ -34,7 +34,8 @@ def contenders(bench: Bench, found: Found) -> dict[str, Tried]:
     """The baselines at the budget, step by step; mixes with the ticket whose sum of damages is least.
 
     Returns:
-        Label to schedule: those of `gen_tickets.stepwise.baselines`, and `fewer-steps` of the dense network.
+        Label to schedule: those of `gen_tickets.stepwise.baselines`, and `fewer-steps` of the dense network, by the
+        scheduler's own spacing or `thinned`.
     """
     budget, counts = bench.config.budget, bench.grid.counts
     costs = np.repeat(found.costs / np.array(counts)[:, None], counts, axis=0)
@@ -53,7 +54,7 @@ def contenders(bench: Bench, found: Found) -> dict[str, Tried]:
             several = several[-1:]  # the sparsest one, as its name says
         made[label] = bench.tried(min(several, key=lambda one: point(one, damage, costs).damage))
     fewer = int(budget * bench.sampler.steps + 1e-9)
-    return made | ({"fewer-steps": bench.fewer(fewer)} if fewer else {})
+    return made | ({"fewer-steps": bench.fewer(fewer), "thinned": bench.thinned(fewer)} if fewer else {})
 
 
 def judged(bench: Bench, schedules: Mapping[str, Tried], images: Images) -> dict[str, dict[str, Estimate]]:

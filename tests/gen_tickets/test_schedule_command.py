@@ -21,7 +21,8 @@ from gen_tickets.stepwise.family import folders
 pytestmark = pytest.mark.usefixtures("home")
 SIZES = {"intervals": 3, "steps": 6, "noises": 6, "samples": 40, "seeds": 2, "batch": 20, "engine": "dense"}
 QUICK = [word for name, value in SIZES.items() for word in (f"--{name}", str(value))] + ["--cost", "macs"]
-BASELINES = {"dense", "ticket", "small-to-large", "large-to-small", "interleaved", "uniform", "random", "fewer-steps"}
+BASELINES = {"dense", "ticket", "small-to-large", "large-to-small", "interleaved", "uniform", "random", "fewer-steps",
+             "thinned"}  # fmt: skip
 
 
 def ticket(folder: Path, density: float, network: Network | None = None) -> str:
@@ -66,7 +67,7 @@ def test_a_schedule_from_a_run(run: Path, tmp_path: Path, capsys: pytest.Capture
     assert costs.pop("dense") == 1.0
     assert max(costs.values()) <= 0.6
     assert min(costs[mixed] for mixed in ("small-to-large", "large-to-small", "interleaved")) > 0.6 - 1 / 6
-    assert costs["fewer-steps"] == pytest.approx(3 / 6)
+    assert costs["fewer-steps"] == costs["thinned"] == pytest.approx(3 / 6)
     assert found["quality"]["dense"]["n"] == 2
     assert found["damage"]["joint"] > 0
     assert found["intervals"][0]["log_snr_from"] is None

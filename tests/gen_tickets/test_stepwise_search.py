@@ -10,6 +10,8 @@ import pytest
 
 from common.runs.progress import Console
 from gen_tickets._config_schedule import Schedule
+from gen_tickets._intervals import expanded
+from gen_tickets.draw import Sampler
 from gen_tickets.schedule import ScheduleError
 from gen_tickets.stepwise.bench import Bench
 from gen_tickets.stepwise.damage import Whole
@@ -76,3 +78,11 @@ def test_densities_never_fall_where_they_may_not() -> None:
     assert len(found.looked) > 2
     assert any(len(set(one)) > 1 for one in found.looked)
     assert all(list(one) == sorted(one, reverse=True) for one in found.looked)
+
+
+@pytest.mark.parametrize(("calls", "at"), [(6, [0, 1, 2, 3, 4, 5]), (4, [0, 1, 3, 4]), (3, [0, 2, 4]), (1, [0])])
+def test_thinned_calls_the_dense_network_evenly_from_the_first_step_on(calls: int, at: list[int]) -> None:
+    fake = SimpleNamespace(sampler=Sampler("ddim", 6), _tried=lambda stretches, sampler: stretches)
+    found = expanded(Bench.thinned(cast(Bench, fake), calls))  # type: ignore[arg-type]
+    assert [step for step, name in enumerate(found) if name == "dense"] == at
+    assert {found[step] for step in set(range(6)) - set(at)} <= {"skip"}
