@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from common.scoped import seeded
 from glt.models import GraphModel
-from glt.tasks import Task
+from glt.tasks import Task, served
 
 __all__ = ["influence"]
 
@@ -43,7 +43,7 @@ def influence(model: GraphModel, task: Task, *, draws: int = 100, seed: int = 0,
     try:
         with seeded(seed), torch.enable_grad():
             for _ in range(draws):
-                outputs = task.node_outputs(model)
+                outputs = served(task, model)
                 signs = torch.randint(2, outputs.shape[:1] if classes else outputs.shape) * 2 - 1
                 total += torch.autograd.grad(_log_probability(outputs, classes, signs.to(outputs)), weight)[0] ** 2
     finally:

@@ -15,7 +15,8 @@ class Task:
     kind: Literal["nodes", "links", "graphs"] = "nodes"
     """Classify nodes, predict the links that a graph lacks, or classify the graphs of a set."""
     inductive: bool = False
-    """Withhold test nodes and their edges from every training and every choice; they are seen in the test alone."""
+    """Withhold test nodes and their edges from every training; they are seen in the test, and by rules that judge edges
+    as they arrive."""
     split: Literal["public", "full"] = "public"
     """Training nodes: those of the data set, or all but validation and test (full-supervised, for deep networks)."""
     metric: Literal["accuracy", "AUC"] | None = None

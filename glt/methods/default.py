@@ -9,6 +9,9 @@ edge: those whose prediction is the same when the dense network is run without a
 Edges within stars come first, by agreement times need. The others follow by their influence on what the dense network
 says (`glt.influence`): those go first that it would not miss.
 
+The dense network is asked as it is served: what training may not see (`--task.inductive`) is judged as it arrives, by a
+network that never trained on it.
+
 Weights are those left by one training under the kept edges with all but the largest zeroed after every step. In all it
 costs two trainings: the dense one and that one. Nothing is distilled.
 """
@@ -26,6 +29,7 @@ from glt.influence import influence
 from glt.methods.search import Choice, Search
 from glt.models import EDGES, GraphModel
 from glt.stars import stars
+from glt.tasks import served
 
 __all__ = ["default", "edge_scores"]
 
@@ -82,7 +86,7 @@ def _influence(model: GraphModel, search: Search) -> Tensor:
 
 def _profiles(model: GraphModel, search: Search) -> Tensor:
     """What a network thinks of every node, (N, C): probabilities of classes; for links its embedding, of length one."""
-    outputs = search.task.node_outputs(model)
+    outputs = served(search.task, model)
     links = search.config.task.kind == "links"
     return functional.normalize(outputs, dim=1) if links else outputs.softmax(1)
 

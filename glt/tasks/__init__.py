@@ -11,9 +11,9 @@ from glt.tasks.choice import check_settings, make, message_edges, node_task, wid
 from glt.tasks.graphs import GraphClassification
 from glt.tasks.links import LinkPrediction
 from glt.tasks.nodes import NodeClassification
-from glt.tasks.protocol import Task, Teacher
+from glt.tasks.protocol import Task, Teacher, served
 
 __all__ = [
     "GraphClassification", "LinkPrediction", "NodeClassification", "Task", "Teacher", "check_settings", "make",
-    "message_edges", "node_task", "width",
+    "message_edges", "node_task", "served", "width",
 ]  # fmt: skip

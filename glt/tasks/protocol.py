@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from glt.features import Features
 
-__all__ = ["Task", "Teacher", "evaluating", "still"]
+__all__ = ["Task", "Teacher", "evaluating", "served", "still"]
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,17 @@ def still(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         model.train(mode)
+
+
+def served(task: Task, model: nn.Module) -> Tensor:
+    """(N, width): what a network gives every node where it is used, those among them that training may not see.
+
+    It is for rules that judge edges, those of new nodes as they arrive; training must not ask for it. Without dropout;
+    gradients flow where they are on.
+    """
+    with still(model):
+        outputs: Tensor = model(task.features)
+    return outputs
 
 
 @contextmanager

@@ -73,6 +73,16 @@ def test_edges_within_stars_come_before_influence(search: Callable[..., Search],
     assert torch.equal(scores[~hangs].argsort(stable=True), both[~hangs].argsort(stable=True))
 
 
+def test_edges_of_withheld_nodes_are_judged_as_they_arrive(search: Callable[..., Search], config: Find) -> None:
+    """By the same network they get the same scores, though training may not see them."""
+    model = search(config).build()
+    withheld = replace(config, task=replace(config.task, inductive=True))
+    assert torch.equal(edge_scores(model, search(withheld)), edge_scores(model, search(config)))
+    assert not torch.equal(
+        search(withheld).task.node_outputs(model), search(config).task.node_outputs(model)
+    )  # as training sees it
+
+
 def test_both_directions_of_an_edge_have_one_score(search: Callable[..., Search], config: Find) -> None:
     model = search(config).build()
     scores = edge_scores(model, search(config))
