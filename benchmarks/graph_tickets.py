@@ -136,7 +136,8 @@ def _emergence(found: list[dict[str, Any]]) -> list[str]:
     epochs = {row["round"]: row["found"]["emerged"]["mean"] for row in found if "emerged" in row.get("found", {})}
     if not epochs:
         return []
-    return ["", f"Early birds emerged after epochs {', '.join(f'{epochs[rung]:.0f}' for rung in sorted(epochs))}."]
+    said = ", ".join(f"{epochs[rung]:.0f} (round {rung})" for rung in sorted(epochs))
+    return ["", f"Early birds emerged after so many epochs, on average: {said}."]
 
 
 def _controls(found: list[dict[str, Any]], rung: int) -> list[str]:
