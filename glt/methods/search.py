@@ -26,6 +26,8 @@ from glt.training import trainer
 
 __all__ = ["Choice", "Round", "Search", "choose", "function"]
 
+_LEAST = 0.1
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -167,6 +169,8 @@ class Search:
     def project(self, number: int, masks: Masks) -> tuple[Masks, Mapping[str, float]]:
         """Choose weights by one training from the initial ones with all but the largest zeroed after every step.
 
+        No tensor is left with less than a tenth of its even share, lest it never comes back.
+
         Args:
             number: which of `densities`.
             masks: of everything; its edges stay, its weights are not looked at.
@@ -180,7 +184,7 @@ class Search:
         density = self.densities[number][WEIGHTS]
         if density >= 1.0:
             return Masks({**edges, **Masks.dense(weights)}), {}
-        with masked(model, edges), projected(model, density, params=weights) as projection:
+        with masked(model, edges), projected(model, density, params=weights, least=_LEAST) as projection:
             metrics = self.plain(model)
             return Masks({**edges, **projection.masks}), metrics
 
