@@ -89,13 +89,14 @@ def table(label: str, results: Path = RESULTS) -> list[str]:
     """
     rows = _rows(label, results)
     columns = list(dict.fromkeys(name for row in rows for name in row["quality"] if name != "name"))
-    lines = [f"{rows[0]['quality']['name']} of seed {', '.join(str(seed) for seed in _seeds(rows))}.", ""]
+    seeds = _seeds(rows)
+    cell = partial(_cell, seeds=len(seeds))
+    lines = [f"{rows[0]['quality']['name']} of seed {', '.join(map(str, seeds))}.", ""]
     lines += [f"| budget | {' | '.join(columns)} | cost | speed, measured | joint / predicted |"]
     lines += ["| --- |" + " --- |" * (len(columns) + 3)]
     for budget in sorted({row["budget"] for row in rows}, reverse=True):
         found = [row for row in rows if row["budget"] == budget]
         scores = [[row["quality"][name]["mean"] for row in found if name in row["quality"]] for name in columns]
-        cell = partial(_cell, seeds=len(_seeds(rows)))
         ratio = [row["damage"]["joint"] / row["damage"]["predicted"] for row in found if row["damage"]["predicted"]]
         more = [cell([row[name] for row in found]) for name in ("cost_ratio", "measured_speedup")]
         lines.append(f"| {budget:.0%} | {' | '.join([*map(cell, scores), *more, cell(ratio)])} |")

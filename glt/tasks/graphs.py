@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from common.runs.errors import UsageError
 from glt.features import Features
 from glt.graph import GraphSet
-from glt.tasks.protocol import Teacher, evaluating, still
+from glt.tasks.protocol import Teacher, evaluating, served
 from glt.tasks.ranking import auc
 
 __all__ = ["GraphClassification"]
@@ -91,9 +91,7 @@ class GraphClassification:
 
     def node_outputs(self, model: nn.Module) -> Tensor:
         """Logits (N, classes) of all nodes, whose means are those of their graphs; gradients flow where on."""
-        with still(model):
-            logits: Tensor = model(self.features)
-        return logits
+        return served(self, model)
 
     def objective(self, model: nn.Module) -> Iterator[Tensor]:
         """The engine's `Objective`: one full batch."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from glt.features import Features
 from glt.graph import Graph
 from glt.tasks.pairs import Absent, split_links
-from glt.tasks.protocol import Teacher, still
+from glt.tasks.protocol import Teacher, served
 from glt.tasks.ranking import auc, hits
 
 __all__ = ["LinkPrediction"]
@@ -86,9 +86,7 @@ class LinkPrediction:
 
     def node_outputs(self, model: nn.Module) -> Tensor:
         """The same as `outputs`, with gradients where they are on."""
-        with still(model):
-            embeddings: Tensor = model(self.features)
-        return embeddings
+        return served(self, model)
 
     def objective(self, model: nn.Module) -> Iterator[Tensor]:
         """The engine's `Objective`: one full batch."""

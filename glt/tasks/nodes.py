@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from glt.features import Features
 from glt.graph import Graph
-from glt.tasks.protocol import Teacher, evaluating, still
+from glt.tasks.protocol import Teacher, evaluating, served
 
 __all__ = ["NodeClassification"]
 
@@ -69,9 +69,8 @@ class NodeClassification:
 
     def node_outputs(self, model: nn.Module) -> Tensor:
         """The same as `outputs`, with gradients where they are on."""
-        with still(model), self._seeing(model):
-            logits: Tensor = model(self.features)
-        return logits
+        with self._seeing(model):
+            return served(self, model)
 
     def objective(self, model: nn.Module) -> Iterator[Tensor]:
         """The engine's `Objective`: one full batch."""
