@@ -23,6 +23,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import unseen_graph
 from pages import fill
 
 from common.runs.files import read_lines
@@ -94,14 +95,18 @@ def tables(results: Path) -> list[str]:
 
 
 def asked(name: str, results: Path = RESULTS) -> list[str]:
-    """A table for a page: `overview of SETTINGS`, or `controls at round N of SETTINGS`.
+    """A table for a page: `overview of SETTINGS`, `controls at round N of SETTINGS`, or `unseen graph`.
 
     Raises:
         SystemExit: there are no such rows.
     """
+    if name == "unseen graph":
+        return unseen_graph.table(unseen_graph.RESULTS)
     said, groups = re.fullmatch(r"(?:overview|controls at round (\d+)) of (.+)", name), grouped(results)
     if said is None:
-        raise SystemExit(f"found the table {name!r}; expected 'overview of ...' or 'controls at round N of ...'")
+        raise SystemExit(
+            f"found the table {name!r}; expected 'overview of ...', 'controls at round N of ...' or 'unseen graph'"
+        )
     rung, title = said.groups()
     if title not in groups:
         raise SystemExit(f"found no rows of {title!r}; expected one of {', '.join(groups)}")

@@ -1,9 +1,9 @@
 """The families of networks that `benchmarks/step_schedules.py` chooses from: a U-Net trained long, and its tickets.
 
 Tickets of a network that is nowhere near its plateau draw better than it does, and then there is no damage to schedule
-around. So the U-Net `small` on MNIST at 16 pixels learns for 10,000 steps here, and global magnitude pruning rewinds to
-the last fifth of them (late rewinding). It is `gen-tickets compare` with these settings, which goes on where it was
-broken off; some 45 minutes a seed on one core: MNIST under `$GLT_DATA`.
+around. So the U-Net `small` on MNIST at 16 pixels learns for 10,000 steps here, and magnitude pruning, as much in every
+layer, rewinds to a late step of them, from which tickets learn to the end again. It is `gen-tickets compare` with these
+settings, which goes on where it was broken off; an hour and more a seed on one core: MNIST under `$GLT_DATA`.
 
     python benchmarks/step_family.py --seeds 3
 """
@@ -23,7 +23,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--pixels", type=int, default=16)
     parser.add_argument("--steps", type=int, default=10_000)
-    parser.add_argument("--densities", type=float, nargs="+", default=[0.3, 0.1, 0.03])
+    parser.add_argument("--method", default="uniform")
+    parser.add_argument("--densities", type=float, nargs="+", default=[0.3, 0.1])
+    parser.add_argument("--rewind", type=float, default=0.4, help="the share of the training that tickets keep")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--out", default="runs")
     arguments = parser.parse_args()
@@ -32,16 +34,22 @@ def main() -> None:
         "mnist",
         size="small",
         image_size=arguments.pixels,
-        methods=["global"],
+        methods=[arguments.method],
         densities=arguments.densities,
         seeds=arguments.seeds,
         controls="none",
         training=Training(
-            steps=arguments.steps, batch=32, lr=1e-3, average=0.999, precision="bfloat16", rewind=0.8, save_every=120.0
+            steps=arguments.steps,
+            batch=32,
+            lr=1e-3,
+            average=0.999,
+            precision="bfloat16",
+            rewind=arguments.rewind,
+            save_every=120.0,
         ),
         quality=Judging(samples=1000, steps=50, scheduler="ddim"),
         out=arguments.out,
-        name=f"steps-mnist-{arguments.pixels}-{arguments.steps}",
+        name=f"steps-mnist-{arguments.pixels}-{arguments.steps}-{arguments.method}-{arguments.rewind}",
         jobs=arguments.jobs,
     )
     with Console() as console:

@@ -165,9 +165,9 @@ def show(arguments: argparse.Namespace) -> None:
 def main() -> None:
     """Search for every seed and budget, and write what is finished."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", default="runs/steps-mnist-16-10000", help="of benchmarks/step_family.py")
-    parser.add_argument("--method", default="global", help="whose rounds")
-    parser.add_argument("--rounds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--run", default="runs/steps-mnist-16-10000-uniform-0.4", help="of benchmarks/step_family.py")
+    parser.add_argument("--method", default="uniform", help="whose rounds")
+    parser.add_argument("--rounds", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--budgets", type=float, nargs="+", default=[0.8, 0.5, 0.3])
     parser.add_argument("--engine", default="sparse")

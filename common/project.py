@@ -47,7 +47,13 @@ class Projection:
     @property
     def masks(self) -> Masks:
         """The largest weights as they stand: exactly `kept` entries, ties to the first tensor and the lowest index."""
-        sizes = {name: p.detach().abs() for name, p in self._params.items()}
+        return self._largest(self._sizes())
+
+    @torch.no_grad()
+    def _sizes(self) -> dict[str, Tensor]:
+        return {name: p.abs() for name, p in self._params.items()}
+
+    def _largest(self, sizes: Mapping[str, Tensor]) -> Masks:
         counts = self._counts(sizes)
         return Masks({name: top_k(size, counts[name]) for name, size in sizes.items()})
 
@@ -66,11 +72,11 @@ class Projection:
     @torch.no_grad()
     def project(self) -> None:
         """Zero all but the `kept` largest weights; where several equal the smallest of them, all of those stay."""
-        sizes = {name: p.abs() for name, p in self._params.items()}
+        sizes = self._sizes()
         threshold = kth_largest(list(sizes.values()), self.kept)
         kept = {name: size >= threshold for name, size in sizes.items()}
         if any(int(kept[name].sum()) < few for name, few in self._least.items() if few):
-            kept = dict(self.masks)
+            kept = dict(self._largest(sizes))
         for name, param in self._params.items():
             param.mul_(kept[name])
 

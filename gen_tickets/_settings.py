@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from operator import attrgetter
+from collections.abc import Sequence
 
 from common.runs.errors import UsageError
 from common.runs.options import did_you_mean
+from common.runs.ranges import AT_LEAST_ONE, FIRST_SEED, KEPT, NOT_NEGATIVE, POSITIVE, SEEDS, Range, check_ranges
 from gen_tickets import extractors
 from gen_tickets.config import Find
 from gen_tickets.data import Images
@@ -23,22 +22,21 @@ from gen_tickets.recipes import bind
 
 __all__ = ["check", "check_counts"]
 
-_SEEDS, _MOST = 2**32, 1_000_000
-_AT_LEAST_ONE = (
+_COUNTS = (
     "rounds", "training.steps", "training.batch", "adversarial.critic_steps", "quality.samples", "quality.steps",
     "jobs", "image_size",
 )  # fmt: skip
-_RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
-    "density": (lambda v: 0 < v <= 1, "is the share to keep and must lie in (0, 1]"),
-    "seeds": (lambda v: 1 <= v <= _MOST, f"must be from 1 to {_MOST}"),
-    "first_seed": (lambda v: 0 <= v < _SEEDS, f"must be from 0 to {_SEEDS - 1}"),
-    "training.lr": (lambda v: 0 < v < math.inf, "must be positive and finite"),
+_RANGES: dict[str, Range] = {
+    "density": KEPT,
+    "seeds": SEEDS,
+    "first_seed": FIRST_SEED,
+    "training.lr": POSITIVE,
     "training.rewind": (lambda v: 0 <= v < 1, "is a share of the steps and must lie in [0, 1)"),
     "training.average": (lambda v: 0 <= v < 1, "must lie in [0, 1)"),
-    "training.beta": (lambda v: 0 <= v < math.inf, "must be 0 or positive, and finite"),
+    "training.beta": NOT_NEGATIVE,
     "training.save_every": (lambda v: v > 0, "must be positive"),
     "adversarial.feature": (lambda v: v >= 0, "must be 0 or more"),
-    **{name: (lambda v: v >= 1, "must be at least 1") for name in _AT_LEAST_ONE},
+    **dict.fromkeys(_COUNTS, AT_LEAST_ONE),
 }
 
 
@@ -50,10 +48,7 @@ def check(config: Find, methods: Sequence[str]) -> None:
     """
     for method in methods:
         check_method(method, config.family)
-    for name, (fits, expected) in _RANGES.items():
-        value = attrgetter(name)(config)
-        if value is not None and not fits(value):
-            raise UsageError(f"--{name.replace('_', '-')} {expected}; found {value}")
+    check_ranges(config, _RANGES)
     shares = densities(config)
     if any(not 0 < share <= 1 for share in shares) or sorted(shares, reverse=True) != shares:
         raise UsageError(f"--densities are shares to keep in (0, 1], from high to low; found {shares}")

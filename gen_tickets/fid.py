@@ -14,6 +14,7 @@ import torch
 
 from common.runs.errors import UsageError
 from common.runs.progress import Console
+from common.runs.ranges import AT_LEAST_ONE, check_ranges
 from common.scoped import threads
 from common.ticket import Ticket
 from gen_tickets import data, extractors
@@ -84,10 +85,7 @@ def _check(config: Fid) -> None:
         raise UsageError("--schedule brings its own tickets; leave out the ticket and --model")
     if not config.ticket and not config.schedule:
         raise UsageError("name the folder of a ticket, as in: gen-tickets fid runs/0123456789ab/ticket")
-    for name in ("samples", "seeds", "batch", "threads"):
-        value = getattr(config, name)
-        if value is not None and value < 1:
-            raise UsageError(f"--{name} must be at least 1; found {value}")
+    check_ranges(config, dict.fromkeys(("samples", "seeds", "batch", "threads"), AT_LEAST_ONE))
     if config.weights and config.extractor != extractors.INCEPTION:
         raise UsageError("--weights names the file of Inception-v3; add --extractor inception, or leave it out")
     if config.engine not in ENGINES:

@@ -13,6 +13,7 @@ from torch import nn
 
 from common.runs.errors import UsageError
 from common.runs.progress import Console
+from common.runs.ranges import AT_LEAST_ONE, check_ranges
 from common.scoped import threads
 from common.ticket import Ticket
 from gen_tickets.config import Sample
@@ -99,10 +100,6 @@ def _check(config: Sample) -> None:
         raise UsageError("--schedule brings its own tickets; leave out the ticket and --model")
     if not config.ticket and not config.schedule:
         raise UsageError("name the folder of a ticket, as in: gen-tickets sample runs/0123456789ab/ticket")
-    for name in ("count", "batch"):
-        if getattr(config, name) < 1:
-            raise UsageError(f"--{name} must be at least 1; found {getattr(config, name)}")
-    if config.threads is not None and config.threads < 1:
-        raise UsageError(f"--threads must be at least 1; found {config.threads}")
+    check_ranges(config, dict.fromkeys(("count", "batch", "threads"), AT_LEAST_ONE))
     if config.engine not in ENGINES:
         raise UsageError(f"--engine is one of {', '.join(ENGINES)}; found {config.engine!r}")

@@ -16,6 +16,7 @@ from common.runs.errors import UsageError
 from common.runs.manifest import hardware
 from common.runs.progress import Console
 from common.runs.race import race, verdict
+from common.runs.ranges import AT_LEAST_ONE, KEPT, check_ranges
 from common.scoped import seeded, threads
 from common.sparse.analysis import Analysis, analyse
 from common.sparse.network import SparseNetwork
@@ -70,11 +71,7 @@ def run(config: Speed, console: Console) -> dict[str, Any]:
 
 
 def _check(config: Speed) -> None:
-    for name in ("batch", "threads", "steps", "repeats"):
-        if getattr(config, name) < 1:
-            raise UsageError(f"--{name} must be at least 1; found {getattr(config, name)}")
-    if not 0 < config.density <= 1:
-        raise UsageError(f"--density is the share to keep and must lie in (0, 1]; found {config.density}")
+    check_ranges(config, dict.fromkeys(("batch", "threads", "steps", "repeats"), AT_LEAST_ONE) | {"density": KEPT})
 
 
 def _network(config: Speed) -> tuple[Network, nn.Module, Masks]:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from operator import attrgetter
-
 from common.masks import prunable
 from common.runs.errors import UsageError
 from common.runs.options import did_you_mean
+from common.runs.ranges import (
+    AT_LEAST_ONE,
+    FIRST_SEED,
+    KEPT,
+    NOT_NEGATIVE,
+    POSITIVE,
+    SEEDS,
+    Range,
+    at_least,
+    check_ranges,
+)
 from glt.config import Find
 from glt.data import Graph
 from glt.methods import METHODS
@@ -18,69 +25,68 @@ from glt.trial import build
 
 __all__ = ["check", "check_counts"]
 
-_SEEDS, _MOST = 2**32, 1_000_000
 _NEEDS = "labels or logits of single nodes"
 
-_RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
-    "edges_density": (lambda v: 0 < v <= 1, "is the share to keep and must lie in (0, 1]"),
-    "weights_density": (lambda v: 0 < v <= 1, "is the share to keep and must lie in (0, 1]"),
-    "rounds": (lambda v: v >= 1, "must be at least 1"),
-    "seeds": (lambda v: 1 <= v <= _MOST, f"must be from 1 to {_MOST}"),
-    "first_seed": (lambda v: 0 <= v < _SEEDS, f"must be from 0 to {_SEEDS - 1}"),
-    "jobs": (lambda v: v >= 1, "must be at least 1"),
-    "network.hidden": (lambda v: v >= 1, "must be at least 1"),
-    "network.depth": (lambda v: v >= 1, "must be at least 1"),
+_RANGES: dict[str, Range] = {
+    "edges_density": KEPT,
+    "weights_density": KEPT,
+    "rounds": AT_LEAST_ONE,
+    "seeds": SEEDS,
+    "first_seed": FIRST_SEED,
+    "jobs": AT_LEAST_ONE,
+    "network.hidden": AT_LEAST_ONE,
+    "network.depth": AT_LEAST_ONE,
     "network.dropout": (lambda v: 0 <= v < 1, "must lie in [0, 1)"),
-    "training.epochs": (lambda v: v >= 1, "must be at least 1"),
-    "training.lr": (lambda v: 0 < v < math.inf, "must be positive and finite"),
-    "training.weight_decay": (lambda v: 0 <= v < math.inf, "must be 0 or positive, and finite"),
-    "training.distil": (lambda v: 0 <= v < math.inf, "must be 0 or positive, and finite"),
-    "ugs.epochs": (lambda v: v >= 1, "must be at least 1"),
-    "ugs.l1_edges": (lambda v: 0 <= v < math.inf, "must be 0 or positive, and finite"),
-    "ugs.l1_weights": (lambda v: 0 <= v < math.inf, "must be 0 or positive, and finite"),
-    "ugs.noise": (lambda v: 0 <= v < math.inf, "must be 0 or positive, and finite"),
-    "earlybird.epochs": (lambda v: v >= 1, "must be at least 1"),
-    "earlybird.edges_lr": (lambda v: 0 < v < math.inf, "must be positive and finite"),
-    "earlybird.rho": (lambda v: 0 <= v < math.inf, "must be 0 or positive, and finite"),
-    "earlybird.window": (lambda v: v >= 2, "must be at least 2"),
+    "training.epochs": AT_LEAST_ONE,
+    "training.lr": POSITIVE,
+    "training.weight_decay": NOT_NEGATIVE,
+    "training.distil": NOT_NEGATIVE,
+    "ugs.epochs": AT_LEAST_ONE,
+    "ugs.l1_edges": NOT_NEGATIVE,
+    "ugs.l1_weights": NOT_NEGATIVE,
+    "ugs.noise": NOT_NEGATIVE,
+    "earlybird.epochs": AT_LEAST_ONE,
+    "earlybird.edges_lr": POSITIVE,
+    "earlybird.rho": NOT_NEGATIVE,
+    "earlybird.window": at_least(2),
     "earlybird.threshold": (lambda v: 0 <= v <= 1, "is a share and must lie in [0, 1]"),
-    "earlybird.after": (lambda v: v >= 0, "must be at least 0"),
-    "dual.epochs": (lambda v: v >= 1, "must be at least 1"),
-    "dual.step": (lambda v: 0 < v < math.inf, "must be positive and finite"),
-    "dual.every": (lambda v: v >= 1, "must be at least 1"),
-    "dual.ceiling": (lambda v: 0 < v < math.inf, "must be positive and finite"),
-    "dual.levels": (lambda v: v >= 1, "must be at least 1"),
-    "fastglt.pretrain": (lambda v: v >= 1, "must be at least 1"),
-    "fastglt.epochs": (lambda v: v >= 1, "must be at least 1"),
-    "fastglt.every": (lambda v: v >= 1, "must be at least 1"),
+    "earlybird.after": at_least(0),
+    "dual.epochs": AT_LEAST_ONE,
+    "dual.step": POSITIVE,
+    "dual.every": AT_LEAST_ONE,
+    "dual.ceiling": POSITIVE,
+    "dual.levels": AT_LEAST_ONE,
+    "fastglt.pretrain": AT_LEAST_ONE,
+    "fastglt.epochs": AT_LEAST_ONE,
+    "fastglt.every": AT_LEAST_ONE,
     "fastglt.fraction": (lambda v: 0 <= v <= 1, "is a share and must lie in [0, 1]"),
-    "fastglt.l1": (lambda v: 0 <= v < math.inf, "must be 0 or positive, and finite"),
-    "fastglt.diversity": (lambda v: 0 <= v < math.inf, "must be 0 or positive, and finite"),
-    "fastglt.variance": (lambda v: 0 <= v < math.inf, "must be 0 or positive, and finite"),
-    "igrp.top": (lambda v: v >= 1, "must be at least 1"),
-    "igrp.shots": (lambda v: v >= 1, "must be at least 1"),
-    "adaglt.epochs": (lambda v: v >= 1, "must be at least 1"),
-    "adaglt.pretrain": (lambda v: v >= 0, "must be at least 0"),
-    "adaglt.lr": (lambda v: 0 < v < math.inf, "must be positive and finite"),
-    "adaglt.weight_decay": (lambda v: 0 <= v < math.inf, "must be 0 or positive, and finite"),
-    "adaglt.edges_penalty": (lambda v: 0 <= v < math.inf, "must be 0 or positive, and finite"),
-    "adaglt.weights_penalty": (lambda v: 0 <= v < math.inf, "must be 0 or positive, and finite"),
-    "adaglt.steering": (lambda v: 0 <= v < math.inf, "must be 0 or positive, and finite"),
-    "adaglt.coefficient": (lambda v: 0 < v < math.inf, "must be positive and finite"),
-    "adaglt.linear": (lambda v: 0 < v < math.inf, "must be positive and finite"),
-    "adaglt.spread": (lambda v: 0 < v < math.inf, "must be positive and finite"),
-    "adaglt.hidden": (lambda v: v >= 1, "must be at least 1"),
-    "wasserstein.epochs": (lambda v: v >= 1, "must be at least 1"),
-    "wasserstein.weight": (lambda v: 0 <= v < math.inf, "must be 0 or positive, and finite"),
-    "wasserstein.blur": (lambda v: 0 < v < math.inf, "must be positive and finite"),
-    "wasserstein.iterations": (lambda v: v >= 1, "must be at least 1"),
-    "wasserstein.step": (lambda v: 0 < v < math.inf, "must be positive and finite"),
-    "wasserstein.nodes": (lambda v: v >= 1, "must be at least 1"),
-    "wasserstein.noise": (lambda v: 0 <= v < math.inf, "must be 0 or positive, and finite"),
-    "inductive.epochs": (lambda v: v >= 1, "must be at least 1"),
-    "inductive.lr": (lambda v: 0 < v < math.inf, "must be positive and finite"),
-    "inductive.masker_lr": (lambda v: 0 < v < math.inf, "must be positive and finite"),
-    "inductive.hidden": (lambda v: v >= 1, "must be at least 1"),
+    "fastglt.l1": NOT_NEGATIVE,
+    "fastglt.diversity": NOT_NEGATIVE,
+    "fastglt.variance": NOT_NEGATIVE,
+    "igrp.top": AT_LEAST_ONE,
+    "igrp.shots": AT_LEAST_ONE,
+    "adaglt.epochs": AT_LEAST_ONE,
+    "adaglt.pretrain": at_least(0),
+    "adaglt.lr": POSITIVE,
+    "adaglt.weight_decay": NOT_NEGATIVE,
+    "adaglt.edges_penalty": NOT_NEGATIVE,
+    "adaglt.weights_penalty": NOT_NEGATIVE,
+    "adaglt.steering": NOT_NEGATIVE,
+    "adaglt.coefficient": POSITIVE,
+    "adaglt.linear": POSITIVE,
+    "adaglt.spread": POSITIVE,
+    "adaglt.hidden": AT_LEAST_ONE,
+    "wasserstein.epochs": AT_LEAST_ONE,
+    "wasserstein.weight": NOT_NEGATIVE,
+    "wasserstein.blur": POSITIVE,
+    "wasserstein.iterations": AT_LEAST_ONE,
+    "wasserstein.step": POSITIVE,
+    "wasserstein.nodes": AT_LEAST_ONE,
+    "wasserstein.noise": NOT_NEGATIVE,
+    "inductive.epochs": AT_LEAST_ONE,
+    "inductive.lr": POSITIVE,
+    "inductive.masker_lr": POSITIVE,
+    "inductive.hidden": AT_LEAST_ONE,
 }
 
 
@@ -93,10 +99,7 @@ def check(config: Find) -> None:
     for what, value, known in (("method", config.method, METHODS), ("model", config.model, NETWORKS)):
         if value not in known:
             raise UsageError(f"unknown {what} {value!r}.{did_you_mean(value, known)} Known: {', '.join(known)}")
-    for name, (fits, expected) in _RANGES.items():
-        value = attrgetter(name)(config)
-        if value is not None and not fits(value):
-            raise UsageError(f"--{name.replace('_', '-')} {expected}; found {value}")
+    check_ranges(config, _RANGES)
     check_settings(config.task)
     if config.task.kind not in METHODS[config.method].tasks:
         able = ", ".join(name for name, one in METHODS.items() if config.task.kind in one.tasks)

@@ -12,6 +12,7 @@ import torch
 from common.runs.errors import UsageError
 from common.runs.manifest import peak_rss_mb
 from common.runs.progress import Console
+from common.runs.ranges import AT_LEAST_ONE, check_ranges
 from common.ticket import Ticket
 from glt import masker
 from glt._label_file import check_label_file, label_file
@@ -97,8 +98,7 @@ def _hits(prediction: np.ndarray, graph: Graph) -> Hits:
 def _check(config: Infer) -> None:
     if not config.ticket:
         raise UsageError("name the folder of a ticket, as in: glt infer runs/0123456789ab/ticket")
-    if config.threads < 1:
-        raise UsageError(f"--threads must be at least 1; found {config.threads}")
+    check_ranges(config, {"threads": AT_LEAST_ONE})
     check_label_file(config.out)
 
 

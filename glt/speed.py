@@ -15,6 +15,7 @@ from common.runs.errors import UsageError
 from common.runs.manifest import hardware, peak_rss_mb
 from common.runs.progress import Console
 from common.runs.race import race
+from common.runs.ranges import AT_LEAST_ONE, KEPT, check_ranges
 from common.scoped import threads
 from glt._pyg import pyg_network
 from glt.config import Network, Speed
@@ -101,19 +102,10 @@ def _timed(graph: Graph, dense: GraphModel, model: GraphModel, masks: Masks, con
 
 
 def _check(config: Speed) -> None:
-    for name, value in (
-        ("threads", config.threads),
-        ("repeats", config.repeats),
-        ("network.hidden", config.network.hidden),
-        ("network.depth", config.network.depth),
-    ):
-        if value is not None and value < 1:
-            raise UsageError(f"--{name} must be at least 1; found {value}")
+    counts = ("threads", "repeats", "network.hidden", "network.depth")
+    check_ranges(config, dict.fromkeys(counts, AT_LEAST_ONE) | {"edges_density": KEPT, "weights_density": KEPT})
     if config.model not in NETWORKS:
         raise UsageError(f"--model must be one of {', '.join(NETWORKS)}; found {config.model}")
-    for name, share in (("edges-density", config.edges_density), ("weights-density", config.weights_density)):
-        if not 0 < share <= 1:
-            raise UsageError(f"--{name} is the share to keep and must lie in (0, 1]; found {share:g}")
 
 
 def _networks(config: Speed) -> tuple[Graph, GraphModel, GraphModel, Masks]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from common.runs.errors import UsageError
+from common.runs.ranges import Range, at_least, check_ranges
 from gen_tickets import extractors
 from gen_tickets._config_schedule import Schedule
 from gen_tickets.draw import Sampler
@@ -12,18 +13,20 @@ from gen_tickets.stepwise._nsga import load_optuna
 
 __all__ = ["check"]
 
+_LEAST = {"batch": 1, "threads": 1, "intervals": 1, "noises": 2, "looks": 1, "seeds": 1, "refine": 0, "tune": 0,
+          "joint": 0, "samples": FEWEST}  # fmt: skip
+_RANGES: dict[str, Range] = {
+    **{name: at_least(least) for name, least in _LEAST.items()},
+    "first_seed": (lambda v: v >= 1, "must be at least 1, as the search draws from seed 0"),
+    "budget": (lambda v: 0 < v <= 1, "is a share of the dense network's cost, in (0, 1]"),
+}
+
 
 def check(config: Schedule) -> None:
     """Raise a UsageError where a setting is out of its range, before anything is read or measured."""
     if not config.tickets:
         raise UsageError("name tickets, or the run that they are of, as in: gen-tickets schedule runs/0123456789ab")
-    for name, least in {"batch": 1, "threads": 1, "intervals": 1, "noises": 2, "looks": 1, "seeds": 1, "first_seed": 1,
-                        "refine": 0, "tune": 0, "joint": 0, "samples": FEWEST}.items():  # fmt: skip
-        if getattr(config, name) < least:
-            why = ", as the search draws from seed 0" if name == "first_seed" else ""
-            raise UsageError(f"--{name.replace('_', '-')} must be at least {least}; found {getattr(config, name)}{why}")
-    if not 0 < config.budget <= 1:
-        raise UsageError(f"--budget is a share of the dense network's cost, in (0, 1]; found {config.budget}")
+    check_ranges(config, _RANGES)
     if 1 not in config.paces or min(config.paces) < 1:
         raise UsageError(f"--paces are whole numbers from 1 on, 1 among them; found {config.paces}")
     if config.engine not in ENGINES:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import fields
 
 import torch
 from torch import Tensor
 
 from common.runs.errors import UsageError
+from common.runs.ranges import AT_LEAST_ONE, FIRST_SEED, Range, check_ranges
 from glt.config import Task as Settings
 from glt.graph import Graph, GraphSet
 from glt.tasks.graphs import GraphClassification
@@ -19,12 +19,12 @@ from glt.tasks.protocol import Task
 
 __all__ = ["check_settings", "make", "message_edges", "node_task", "width"]
 
-_RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
-    "embedding": (lambda v: v >= 1, "must be at least 1"),
-    "hits": (lambda v: v >= 1, "must be at least 1"),
+_RANGES: dict[str, Range] = {
+    "embedding": AT_LEAST_ONE,
+    "hits": AT_LEAST_ONE,
     "val_links": (lambda v: 0 < v < 1, "is a share to hold out and must lie in (0, 1)"),
     "test_links": (lambda v: 0 < v < 1, "is a share to hold out and must lie in (0, 1)"),
-    "links_seed": (lambda v: 0 <= v < 2**32, f"must be from 0 to {2**32 - 1}"),
+    "links_seed": FIRST_SEED,
 }
 _ONLY = {
     "inductive": ("nodes", "graphs"),
@@ -48,11 +48,10 @@ def check_settings(settings: Settings) -> None:
     Traceback (most recent call last):
     common.runs.errors.UsageError: --task.split full means nothing to --task.kind links. Leave it out
     """
+    check_ranges(settings, _RANGES, prefix="task.")
     usual = Settings()
     for field in fields(settings):
         value, option = getattr(settings, field.name), f"--task.{field.name.replace('_', '-')}"
-        if field.name in _RANGES and not _RANGES[field.name][0](value):
-            raise UsageError(f"{option} {_RANGES[field.name][1]}; found {value}")
         if value != getattr(usual, field.name) and settings.kind not in _ONLY.get(field.name, (settings.kind,)):
             raise UsageError(f"{option} {value} means nothing to --task.kind {settings.kind}. Leave it out")
 

@@ -172,7 +172,7 @@ def test_trainings_for_two_budgets_are_told_apart(
         (["RUN", "--intervals", "7"], 1, "found 7 intervals; expected 1 to 6"),
         (["RUN", "--tune", "5", "--joint", "5"], 2, "leave one of them out"),
         (["RUN", "--engine", "fast"], 2, "--engine is one of"),
-        (["RUN", "--first-seed", "0"], 2, "--first-seed must be at least 1; found 0, as the search draws from seed 0"),
+        (["RUN", "--first-seed", "0"], 2, "--first-seed must be at least 1, as the search draws from seed 0; found 0"),
         (["RUN", "--scheduler", "HeunDiscreteScheduler"], 1, "expected one call of the network a step"),
     ],
 )
