@@ -16,7 +16,7 @@ from gen_tickets.ladder import densities
 from gen_tickets.methods import check_method
 from gen_tickets.methods._checks import check_search
 from gen_tickets.models import FAMILIES
-from gen_tickets.networks import Network
+from gen_tickets.networks import part_of
 from gen_tickets.quality import FEWEST
 from gen_tickets.recipes import bind
 
@@ -59,7 +59,7 @@ def check(config: Find, methods: Sequence[str]) -> None:
         )
     if config.quality.engine not in ENGINES:
         raise UsageError(f"--quality.engine is one of {', '.join(ENGINES)}; found {config.quality.engine!r}")
-    if config.quality.by == "loss" and Network(config.family, "tiny", (1, 8, 8)).part == "generator":
+    if config.quality.by == "loss" and part_of(config.family) == "generator":
         raise UsageError("--quality.by loss: a GAN has no loss on test images to be judged by. Say distance")
     Sampler(config.quality.scheduler, config.quality.steps or 1)
     if config.from_ and config.family != "ddpm":
@@ -70,7 +70,7 @@ def check(config: Find, methods: Sequence[str]) -> None:
     if not (config.from_ or config.autoencoder) and config.size is not None and config.size not in known:
         near = did_you_mean(config.size, known)
         raise UsageError(f"--size of {config.family} is one of {', '.join(known)}; found {config.size!r}.{near}")
-    if config.adversarial.distil and Network(config.family, "tiny", (1, 8, 8)).part != "generator":
+    if config.adversarial.distil and part_of(config.family) != "generator":
         raise UsageError(f"--adversarial.distil is for GANs; found the family {config.family}. Leave it out")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from typing import Any, cast
 
 import torch
@@ -19,10 +20,19 @@ from common.scoped import seeded
 from common.ticket import Ticket, TicketError
 from gen_tickets.models import FAMILIES, build, configuration
 
-__all__ = ["Network", "Opened", "named", "opened"]
+__all__ = ["Network", "Opened", "named", "opened", "part_of"]
 
 Shape = tuple[int, int, int]
 _PARTS = {"generator": ("dcgan", "wgan", "sngan"), "decoder": ("vae", "beta-vae", "autoencoder")}
+
+
+def part_of(family: str) -> str:
+    """The submodule of a family's networks that makes images: generator, decoder, or all of it, an empty text.
+
+    >>> part_of("sngan"), part_of("ddpm")
+    ('generator', '')
+    """
+    return next((part for part, families in _PARTS.items() if family in families), "")
 
 
 @dataclass(frozen=True)
@@ -60,8 +70,8 @@ class Network:
 
     @property
     def part(self) -> str:
-        """The submodule that makes images: generator, decoder, or all of it, an empty text."""
-        return next((part for part, families in _PARTS.items() if self.family in families), "")
+        """The submodule that makes images, see `part_of`."""
+        return part_of(self.family)
 
     def build(self) -> nn.Module:
         """The whole model with fresh weights, from torch's global generator."""
@@ -92,9 +102,8 @@ class Network:
             return self.unet["in_channels"], *((side, side) if isinstance(side, int) else side)
         if self.denoises:
             return self.image
-        model = self.initial(0)
-        latent = getattr(model, "latent", None) or getattr(self.maker(model), "latent", None)
-        if not isinstance(latent, int):
+        latent = _latent(self.family, self.size, self.image)
+        if latent is None:
             raise UsageError(f"found no latents in {self} to draw images from; choose another of {', '.join(FAMILIES)}")
         return (latent,)
 
@@ -128,6 +137,15 @@ class Network:
         True
         """
         return replace(cls(**stored), image=cast(Shape, tuple(stored["image"])))
+
+
+@cache
+def _latent(family: str, size: str, image: Shape) -> int | None:
+    """The length of the latents of a network of the suite, which the network itself knows."""
+    network = Network(family, size, image)
+    model = network.initial(0)
+    latent = getattr(model, "latent", None) or getattr(network.maker(model), "latent", None)
+    return latent if isinstance(latent, int) else None
 
 
 def named(name: str) -> Network:
