@@ -130,19 +130,23 @@ def _overview(found: list[dict[str, Any]]) -> list[str]:
     lines += ["| --- |" + " --- |" * (len(rungs) + 2)]
     for method in dict.fromkeys(row["method"] for row in found):
         mine = {row["round"]: row for row in found if row["method"] == method}
-        last = mine[max(mine)]
         cells = [_cell(mine.get(rung)) for rung in rungs]
-        cells += [f"{last['search_seconds']['mean']:.0f}", f"{last['peak_rss_mb']:.0f}"]
+        cells += [f"{max(row['search_seconds']['mean'] for row in mine.values()):.0f}"]
+        cells += [f"{max(row.get('search_mb', row['peak_rss_mb']) for row in mine.values()):.0f}"]
         lines.append(f"| {method} | {' | '.join(cells)} |")
     return [*lines, *_emergence(found)]
 
 
 def _emergence(found: list[dict[str, Any]]) -> list[str]:
-    epochs = {row["round"]: row["found"]["emerged"]["mean"] for row in found if "emerged" in row.get("found", {})}
-    if not epochs:
+    birds = {row["round"]: row for row in found if row["method"] == "earlybird"}
+    if not birds:
         return []
-    said = ", ".join(f"{epochs[rung]:.0f} (round {rung})" for rung in sorted(epochs))
-    return ["", f"Early birds emerged after so many epochs, on average: {said}."]
+    said = []
+    for rung in sorted(birds):
+        told, seeds = birds[rung]["found"].get("emerged"), birds[rung]["accuracy"]["ticket"]["n"]
+        part = "" if told is None or told["n"] == seeds else f" with {told['n']} of {seeds} seeds"
+        said.append(f"round {rung} {'not with every seed' if told is None else format(told['mean'], '.0f')}{part}")
+    return ["", f"Early birds emerged after so many epochs, on average: {', '.join(said)}."]
 
 
 def _controls(found: list[dict[str, Any]], rung: int) -> list[str]:

@@ -68,11 +68,16 @@ def keep(row: dict[str, Any], results: Path) -> None:
     """Put a row into the results in place of that of the same key; other settings under one label are refused."""
     known = {tuple(one[name] for name in KEY): one for one in read_lines(results)} if results.is_file() else {}
     for one in known.values():
-        same = [{**way["settings"], "tickets": None, "budget": None} for way in (one, row)]
-        if one["label"] == row["label"] and same[0] != same[1]:
+        if one["label"] == row["label"] and _shared(one) != _shared(row):
             raise SystemExit(f"the results hold other settings under {row['label']!r}; choose another --label")
     known[tuple(row[name] for name in KEY)] = row
     results.write_text("".join(f"{json.dumps(one)}\n" for one in known.values()), encoding="utf-8")
+
+
+def _shared(row: dict[str, Any]) -> dict[str, Any]:
+    """The settings that rows of one label have in common: all but the budget, and the seed of the family."""
+    tickets = [folder.replace(f"seed-{row['seed']}", "") for folder in row["settings"]["tickets"]]
+    return {**row["settings"], "tickets": tickets, "budget": None}
 
 
 def tables(results: Path) -> list[str]:
@@ -175,7 +180,7 @@ def main() -> None:
     parser.add_argument("--intervals", type=int, default=10)
     parser.add_argument("--space", default="features")
     parser.add_argument("--skip", action=argparse.BooleanOptionalAction, default=True)
-    parser.add_argument("--paces", type=int, nargs="+", default=[1, 2, 3, 5])
+    parser.add_argument("--paces", type=int, nargs="+", default=[1, 2, 5])
     parser.add_argument("--tune", type=int, default=0)
     parser.add_argument("--joint", type=int, default=0)
     parser.add_argument("--samples", type=int, default=2000)

@@ -33,7 +33,7 @@ def describe(call: Any) -> dict[str, Any]:
 
 
 def references(*calls: Any) -> list[str]:
-    """The `.reference` strings of callables (also inside partials and mappings), each once, in order.
+    """The papers of callables (also inside partials and mappings), `.reference`: one or several; each once, in order.
 
     >>> references(round)
     []
@@ -45,8 +45,7 @@ def references(*calls: Any) -> list[str]:
             continue
         inner = call.func if isinstance(call, functools.partial) else call
         reference = getattr(inner, "reference", None)
-        if isinstance(reference, str):
-            found.append(reference)
+        found += [reference] if isinstance(reference, str) else reference or []
     return list(dict.fromkeys(found))
 
 

@@ -15,7 +15,7 @@ from glt._measured import THREADS, Measured, measured
 from glt._runs import bound, identity, opened, opening, seeds_of, watched
 from glt._settings import check, check_counts
 from glt.compare_config import Compare, as_find, check_methods, filled, searches
-from glt.compare_report import write_report
+from glt.compare_report import in_lines, write_report
 from glt.comparison import Row, summarise, verdict, worth
 from glt.config import Find, preset
 from glt.data import canonical, load
@@ -25,6 +25,9 @@ from glt.seeds import climb_searches, key, rungs
 from glt.task_settings import metric_of
 
 __all__ = ["run"]
+
+_COSTS = 2
+"""What is kept of the cost of a rung; runs that kept something else are not continued."""
 
 
 def run(config: Compare, console: Console) -> dict[str, Any]:
@@ -71,7 +74,7 @@ def _identity(config: Compare) -> dict[str, Any]:
     asked = ("methods", "random_edges", "seeds", "first_seed", "rungs")
     own = {name for name in METHODS if hasattr(usual, name) and getattr(usual, name) == getattr(config, name)}
     every = identity(replace(config, methods=list(METHODS)), "compare")
-    return {name: value for name, value in every.items() if name not in (*asked, *own)}
+    return {name: value for name, value in every.items() if name not in (*asked, *own)} | {"costs": _COSTS}
 
 
 def _what(config: Compare) -> str:
@@ -92,6 +95,8 @@ def _conclude(
         raise DivergedError(next(iter(diverged.values())))
     summary, costs, seconds = summarise(config, store, metric), measured(config, graph, store), worked(store)
     report = write_report(asked, graph, store, summary, costs, seconds, diverged)
+    for line in in_lines(summary, costs):
+        console.line(line)
     for line in filter(None, (verdict(summary), worth(summary))):
         console.line(line)
     console.line(f"report: {report}")
@@ -135,6 +140,7 @@ def _numbers(row: Row, cost: Measured, config: Compare, store: Run) -> dict[str,
         "inference": cost.inference,
         "search_seconds": row.search.numbers(),
         "train_seconds": row.train.numbers(),
+        "search_mb": round(row.search_mb, 1),
         "peak_rss_mb": round(row.peak_mb, 1),
         "found": {name: one.numbers() for name, one in row.found.items()},
         "ticket": str(store.folder / "rounds" / key(config.first_seed, level.number, row.method)),

@@ -11,7 +11,7 @@ from common.runs.plots import Rung, density_curve
 from common.runs.report import Count, Figure, Report, Table, render
 from common.runs.stats import Estimate
 from common.runs.store import Run
-from common.runs.words import command_line, number, plural, points, share
+from common.runs.words import aligned, command_line, number, plural, points, share
 from common.ticket import Ticket
 from glt._measured import THREADS, Measured
 from glt._runs import settings_of
@@ -21,7 +21,7 @@ from glt.graph import Graph
 from glt.report import definitions
 from glt.seeds import key
 
-__all__ = ["write_report"]
+__all__ = ["in_lines", "write_report"]
 
 Costs = Mapping[tuple[str, int], Measured]
 
@@ -35,12 +35,11 @@ _CREDIT = (
 _COSTS = (
     "Undirected edges are counted once, and once a layer where a method chooses edges for each. Search is CPU seconds "
     "until edges and weights are chosen: with all rungs before, where these follow from each other, and with the "
-    "training of the dense network, where the search looks at it. What the rungs of a one-shot method share is "
-    "counted at the first that was computed. Training is CPU seconds of the ticket alone. Memory is the most that a "
-    "process held until then, in MB of 10^6 bytes, Python and its libraries included. MACs are multiply-adds of one "
-    "full-graph forward: a kept weight once a node, a kept directed edge or self-loop once a column of its message; "
-    "behind the slash, zeros of the features are skipped. Inference is of the first seed's ticket, as glt infer runs "
-    "it, and of the dense network in turn with it."
+    "training of the dense network, where the search looks at it. Training is CPU seconds of the ticket alone. Memory "
+    "is the most that a process held while it searched, in MB of 10^6 bytes, Python and its libraries included. MACs "
+    "are multiply-adds of one full-graph forward: a kept weight once a node, a kept directed edge or self-loop once a "
+    "column of its message; behind the slash, zeros of the features are skipped. Inference is of the first seed's "
+    "ticket, as glt infer runs it, and of the dense network in turn with it."
 )
 
 
@@ -93,6 +92,18 @@ def write_report(
     return store.write_text("report.html", render(report))
 
 
+def in_lines(summary: Comparison, costs: Costs) -> list[str]:
+    """The two tables that say most as lines of text: accuracies by method and rung, then counts and costs.
+
+    Args:
+        summary: what the seeds of a comparison say.
+        costs: what its tickets cost to run.
+    """
+    head = [f"test {summary.metric}, %", *(f"round {row.level.number}" for row in _first(summary))]
+    table = _costs(summary, costs)
+    return [*aligned([head, *_overview(summary)]), "", *aligned([table.columns, *table.rows]), ""]
+
+
 def _command(config: Compare) -> str:
     """The words that repeat a run: the data set, then every setting that differs from its default."""
     usual = filled(Compare(config.dataset, rounds=config.rounds))  # densities and rungs follow from the rounds
@@ -135,8 +146,8 @@ def _overview(summary: Comparison) -> list[list[str]]:
     rows = []
     for name, levels in summary.methods.items():
         rows.append([name, *(f"{_percent(row.ticket)}{', wins' if row.level.winning else ''}" for row in levels)])
-        if levels[0].credit is not None:
-            rows.append([name + RANDOM_EDGES, *(_percent(row.level.accuracy["random_edges"]) for row in levels)])
+        if "random_edges" in levels[0].level.accuracy:
+            rows.append([name + RANDOM_EDGES, *(_percent(row.level.accuracy.get("random_edges")) for row in levels)])
     return [*kept, *same, *rows]
 
 
@@ -168,7 +179,7 @@ def _round(summary: Comparison, place: int) -> Table:
     rows = [rows[place] for rows in summary.methods.values()]
     level = rows[0].level
     kept = " and ".join(f"{share(c['density'])} of {group}" for group, c in level.counts.items())
-    own = any(row.credit is not None for row in rows)
+    own = any("random_edges" in row.level.accuracy for row in rows)
     head = ["method", "ticket", "wins", *(["own run, random edges", "credit of its edges"] if own else [])]
     head += ["its weights, random edges", "difference", "random ticket", "re-initialised"]
     text = f"{kept} kept. In per cent of test {summary.metric}, differences in points."
@@ -184,16 +195,24 @@ def _cells(row: Row, credited: bool) -> list[str]:
 
 def _costs(summary: Comparison, costs: Costs) -> Table:
     head = ["method", "round", "edges kept / removed", "weights kept / removed", "search, CPU s", "training, CPU s"]
-    head += ["memory, MB", "MACs / zeros skipped", "inference, ms"]
-    dense = ["", number(summary.train.mean), f"{summary.peak_mb:,.0f}", _macs(costs["dense", 0]), ""]
+    head += ["memory, MB", "MACs / zeros skipped", "inference, ms", "of the search"]
+    dense = ["", number(summary.train.mean), f"{summary.peak_mb:,.0f}", _macs(costs["dense", 0]), "", ""]
     rows = [["dense", "0", "all", "all", *dense]]
     for row in summary.rows:
         cost = costs[row.method, row.level.number]
         counts = [f"{int(c['kept']):,} / {int(c['total'] - c['kept']):,}" for c in row.level.counts.values()]
-        spent = [number(row.search.mean), number(row.train.mean), f"{row.peak_mb:,.0f}"]
-        rows.append([row.method, str(row.level.number), *counts, *spent, _macs(cost), _inference(cost)])
+        spent = [number(row.search.mean), number(row.train.mean), f"{row.search_mb:,.0f}"]
+        rows.append([row.method, str(row.level.number), *counts, *spent, _macs(cost), _inference(cost), _told(row)])
     text = f"{_COSTS} Medians, on {plural(THREADS, 'thread')} of {hardware()}."
     return Table("Counts and costs", text, head, rows)
+
+
+def _told(row: Row) -> str:
+    """What the method says of its search, and of how many seeds where it is not all."""
+    seeds = {
+        name: "" if one.n == row.ticket.n else f" ({one.n} of {row.ticket.n} seeds)" for name, one in row.found.items()
+    }
+    return ", ".join(f"{name} {number(one.mean)}{seeds[name]}" for name, one in row.found.items())
 
 
 def _macs(cost: Measured) -> str:

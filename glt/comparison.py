@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -30,12 +29,16 @@ class Row:
         level: counts, and test accuracy of `dense`, `ticket` and its controls `random`, `reinit` and `edges`, and of
             `random_edges`, the method's own run on random edges, where there is one.
         versus_edges: the ticket against the control `edges`: as many random edges, the ticket's weights.
-        credit: the ticket against the method's own run on random edges: what its edges add; None without that run.
+        credit: the ticket against the method's own run on random edges: what its edges add; None without that run, or
+            where it has other counts.
         search: CPU seconds until this rung's edges and weights are chosen, with the training of the dense network
             where the search looks at it, and all rungs before where they follow from each other.
         train: CPU seconds in which the ticket was trained.
-        peak_mb: the most memory of a process until this rung, in MB of 10^6 bytes.
-        found: numbers that the method tells of its search, such as the epoch at which an early bird emerged.
+        search_mb, peak_mb: the most memory of a process while it searched, and with the training of ticket and
+            controls, in MB of 10^6 bytes.
+        val: the ticket's validation accuracy.
+        found: numbers that the method tells of its search, such as the epoch at which an early bird emerged, over the
+            seeds that have them.
     """
 
     method: str
@@ -44,7 +47,9 @@ class Row:
     credit: Paired | None
     search: Estimate
     train: Estimate
+    search_mb: float
     peak_mb: float
+    val: Estimate
     found: Mapping[str, Estimate]
 
     @property
@@ -79,7 +84,7 @@ class Comparison:
 
     @property
     def best(self) -> Row | None:
-        """The winning rung that keeps least, and of several the one of the best accuracy; None where none wins."""
+        """The winning rung that keeps least, of several the one of the best validation accuracy; None without one."""
         return max((row for row in self.rows if row.level.winning), key=_sparse_and_good, default=None)
 
 
@@ -121,15 +126,14 @@ def _rows(method: str, found: Results, config: Compare) -> list[Row]:
     rows = []
     for rung in rungs:
         results = found[method, rung]
-        before = [k for k in rungs if k <= rung] if METHODS[method].iterative else [rung]
         search = [
-            math.fsum(found[method, k][i]["cpu_seconds"]["search"] for k in before)
-            + (dense[i]["cpu_seconds"]["train"] if looks else 0.0)
-            for i in range(len(results))
+            one["cpu_seconds"]["search"] + (first["cpu_seconds"]["train"] if looks else 0.0)
+            for one, first in zip(results, dense, strict=True)
         ]
         level = level_of([dict(one) for one in results], estimate(_tests(dense)))
         own = found.get((method + RANDOM_EDGES, rung), [])
         whole = len(own) == len(results)  # not where they are left out, or one diverged
+        fair = whole and [one["counts"] for one in own] == [one["counts"] for one in results]  # not by a joint budget
         if whole:
             level = replace(level, accuracy={**level.accuracy, "random_edges": estimate(_tests(own))})
         rows.append(
@@ -137,10 +141,12 @@ def _rows(method: str, found: Results, config: Compare) -> list[Row]:
                 method,
                 level,
                 versus_edges=paired(_tests(results), [one["controls"]["edges"]["test"] for one in results]),
-                credit=paired(_tests(results), _tests(own)) if whole else None,
+                credit=paired(_tests(results), _tests(own)) if fair else None,
                 search=estimate(search),
                 train=estimate(one["cpu_seconds"]["train"] for one in results),
+                search_mb=max(one["search_mb"] for one in results),
                 peak_mb=max(one["peak_rss_mb"] for one in results),
+                val=estimate(one["accuracy"]["val"] for one in results),
                 found=_told([one.get("found", {}) for one in results]),
             )
         )
@@ -148,9 +154,10 @@ def _rows(method: str, found: Results, config: Compare) -> list[Row]:
 
 
 def _told(found: Sequence[Mapping[str, Any]]) -> dict[str, Estimate]:
-    """Means of the numbers that all seeds have."""
-    names = [name for name in found[0] if all(isinstance(one.get(name), int | float) for one in found)]
-    return {name: estimate(one[name] for one in found) for name in names}
+    """Means of numbers over the seeds that have them."""
+    numbers = [{name: one for name, one in about.items() if isinstance(one, int | float)} for about in found]
+    names = dict.fromkeys(name for one in numbers for name in one)
+    return {name: estimate(one[name] for one in numbers if name in one) for name in names}
 
 
 def _tests(results: Sequence[Mapping[str, Any]]) -> list[float]:
@@ -158,7 +165,7 @@ def _tests(results: Sequence[Mapping[str, Any]]) -> list[float]:
 
 
 def _sparse_and_good(row: Row) -> tuple[int, float]:
-    return row.level.number, row.ticket.mean
+    return row.level.number, row.val.mean
 
 
 def verdict(found: Comparison) -> str:

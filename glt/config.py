@@ -216,13 +216,14 @@ def preset(config: Find) -> Find:
     def filled(part: object, values: dict[str, object] = values) -> dict[str, Any]:
         return {k: v for k, v in values.items() if hasattr(part, k) and getattr(part, k) is None}
 
+    about = config.dataset, config.model, config.network.depth
     searches = {name: getattr(config, name) for name in METHODS if hasattr(config, name)}
     config = replace(
         config,
         network=replace(config.network, **filled(config.network)),
         task=replace(config.task, **filled(config.task)) if config.task.kind == "graphs" else config.task,
         training=replace(config.training, **filled(config.training), distil=_distil(config)),
-        **{n: replace(s, **filled(s, values | searched(n, config.dataset, config.model))) for n, s in searches.items()},
+        **{n: replace(s, **filled(s, values | searched(n, *about))) for n, s in searches.items()},
         **filled(config),
     )
     rounds = config.rounds or 0

@@ -22,7 +22,7 @@ def influence(model: GraphModel, task: Task, *, draws: int = 100, seed: int = 0,
     r"""Estimates $F_e$ of every edge, both directions of an undirected one each by themselves.
 
     A sum over nodes of squared gradients is the expected square of the gradient of a sum with random signs
-    (Hutchinson), so a draw costs one forward and one backward pass.
+    (Hutchinson), so a draw costs one backward pass.
 
     Args:
         model: a trained network; its weights stay as they are.
@@ -42,10 +42,11 @@ def influence(model: GraphModel, task: Task, *, draws: int = 100, seed: int = 0,
     weight.requires_grad_(True)
     try:
         with seeded(seed), torch.enable_grad():
+            outputs = served(task, model)
             for _ in range(draws):
-                outputs = served(task, model)
                 signs = torch.randint(2, outputs.shape[:1] if classes else outputs.shape) * 2 - 1
-                total += torch.autograd.grad(_log_probability(outputs, classes, signs.to(outputs)), weight)[0] ** 2
+                drawn = _log_probability(outputs, classes, signs.to(outputs))
+                total += torch.autograd.grad(drawn, weight, retain_graph=True)[0] ** 2
     finally:
         weight.requires_grad_(needed)
     return total.detach() / draws

@@ -19,6 +19,7 @@ from common.allocate import prune
 from common.masks import Masks, prunable
 from common.recipe import describe, references
 from common.rewind import Rewind
+from common.runs.manifest import forget_peak, peak_rss_mb
 from common.scores import random
 from common.ticket import Ticket
 from common.under import ticket_under
@@ -40,7 +41,9 @@ class Rung:
     Attributes:
         controls: by name: `random`, `reinit` and `edges` (random ones, the ticket's weights); of the dense rung
             `no_edges`.
-        seconds: of CPU: `search` since the rung before, `train` of the ticket.
+        seconds: of CPU: `search` until the ticket is chosen, with all rounds before where they follow from each other;
+            `train` of the ticket.
+        peak_mb: the most memory of the process, in MB of 10^6 bytes: `search` while it chose, `rung` in all.
         save: writes what else the method's search leaves, see `Choice.save`.
     """
 
@@ -50,6 +53,7 @@ class Rung:
     controls: dict[str, dict[str, float]]
     counts: dict[str, dict[str, int]]
     seconds: dict[str, float] = field(default_factory=dict)
+    peak_mb: dict[str, float] = field(default_factory=dict)
     save: Callable[[Path], object] | None = None
 
 
@@ -61,6 +65,7 @@ def climb(
     dense: Ticket | None = None,
     start: Ticket | None = None,
     rung: int = 0,
+    spent: Mapping[str, float] | None = None,
     device: str = "cpu",
     controls: bool = True,
 ) -> Iterator[Rung]:
@@ -73,6 +78,8 @@ def climb(
         dense: the saved ticket of rung 0, with its trained weights; trained anew if it is needed and not given.
         start: the saved ticket of the last rung before `rung`, to continue with.
         rung: the first rung to yield; 0 is the dense network.
+        spent: what the search had cost at `start`, `seconds` and `peak_mb`; it counts where rounds follow from each
+            other.
         device: where to compute.
         controls: train a ticket's controls beside it.
     """
@@ -85,7 +92,7 @@ def climb(
         if rung == 0:
             yield first
             start, rung = dense, 1
-    yield from lab.rungs(dense, start or dense, rung)
+    yield from lab.rungs(dense, start or dense, rung, spent or {})
 
 
 @dataclass(frozen=True)
@@ -111,7 +118,7 @@ class _Lab:
         bare = retrain(no_edges(ticket), self.graph, self.config, self.seed, task, self.device, taught)
         return self.rung(0, ticket, {"no_edges": bare}, {"search": 0.0, "train": seconds})
 
-    def rungs(self, dense: Ticket, start: Ticket, first: int) -> Iterator[Rung]:
+    def rungs(self, dense: Ticket, start: Ticket, first: int, spent: Mapping[str, float]) -> Iterator[Rung]:
         """What the method chooses for the rungs that are wanted, trained, beside the controls."""
         config, method = self.config, METHODS[self.config.method]
         task = task_of(self.graph, config, self.device)
@@ -126,12 +133,10 @@ class _Lab:
             config, task, self.build, [ladder[k] for k in rounds], dense, self.on(start.masks), self.seed,
             edges=self.random_edges([ladder[k] for k in rounds]) if config.edges == "random" else None, teacher=taught,
         )  # fmt: skip
-        parent, spent = start, 0.0
-        choices = choose(config.method, search)
+        parent, choices = start, choose(config.method, search)
+        meter = _Meter(search, spent if method.iterative else None)
         for number in rounds:
-            before = time.process_time()
-            choice = next(choices)
-            spent += time.process_time() - before
+            choice = meter.next(choices)
             if number not in wanted:
                 continue
             ticket, seconds = self.ticket(choice, number, dict(ladder[number]), task, taught, parent)
@@ -140,8 +145,9 @@ class _Lab:
                 name: retrain(one, self.graph, config, self.seed, task, self.device, taught)
                 for name, one in drawn.items()
             }
-            yield replace(self.rung(number, ticket, controls, {"search": spent, "train": seconds}), save=choice.save)
-            parent, spent = ticket, 0.0
+            found = self.rung(number, ticket, controls, {"search": meter.seconds, "train": seconds}, meter.peak_mb)
+            yield replace(found, save=choice.save)
+            parent = ticket
 
     def ticket(
         self,
@@ -188,13 +194,16 @@ class _Lab:
         ticket = replace(ticket, seeds=[self.seed], graph=model.edges.fingerprint())
         return ticket, time.process_time() - before
 
-    def rung(self, number: int, ticket: Ticket, controls: dict[str, Any], seconds: dict[str, float]) -> Rung:
+    def rung(
+        self, number: int, ticket: Ticket, controls: dict[str, Any], seconds: dict[str, float], searched: float = 0.0
+    ) -> Rung:
         masks = ticket.masks.only(WEIGHTS)
         counts = {
             "edges": self.build().edges.count(ticket.masks[EDGES]),
             "weights": {"total": masks.total, "kept": masks.kept},
         }
-        return Rung(number, ticket, dict(ticket.metrics), controls, counts, seconds)
+        peak = {"search": searched, "rung": max(searched, peak_rss_mb())}
+        return Rung(number, ticket, dict(ticket.metrics), controls, counts, seconds, peak)
 
     def on(self, masks: Masks) -> Masks:
         return Masks({name: mask.to(self.device) for name, mask in masks.items()})
@@ -205,6 +214,27 @@ class _Lab:
         scores = random(self.seed)(model, {EDGES: model.edges.weight}, None)
         structure = {EDGES: model.edges.structure()}
         return [prune(scores, density[EDGES], structure=structure)[EDGES] for density in ladder]
+
+
+class _Meter:
+    """What choices cost: CPU seconds and the most memory, in MB of 10^6 bytes.
+
+    Args:
+        search: its shared work counts for every choice.
+        before: what the choices had cost on which these are built; None where each is made by itself.
+    """
+
+    def __init__(self, search: Search, before: Mapping[str, float] | None) -> None:
+        self._search, self._adds = search, before is not None
+        self.seconds, self.peak_mb = (before or {}).get("seconds", 0.0), (before or {}).get("peak_mb", 0.0)
+
+    def next(self, choices: Iterator[Choice]) -> Choice:
+        shared, begin = sum(self._search.shared), time.process_time()
+        forget_peak()
+        choice = next(choices)
+        self.seconds = (self.seconds if self._adds else shared) + time.process_time() - begin
+        self.peak_mb = max(self.peak_mb, peak_rss_mb())
+        return choice
 
 
 def _start(density: dict[str, float], weights: int | None = 0) -> dict[str, Any]:

@@ -44,6 +44,7 @@ _BOTH: dict[tuple[str, str], dict[str, object]] = {
     ("gin", "pubmed"): {"l1_edges": 1e-5, "l1_weights": 1e-5},
 }
 
+_DEEP = 4  # layers, from which on AdaGLT has its setting for deep networks
 _SEARCHES: dict[str, dict[tuple[str, str], dict[str, object]]] = {
     "adaglt": {
         ("", ""): {
@@ -56,8 +57,7 @@ _SEARCHES: dict[str, dict[tuple[str, str], dict[str, object]]] = {
             "epochs": 500, "lr": 1e-3, "edges_penalty": 2e-6, "weights_penalty": 2e-3, "coefficient": 0.2,
             "linear": 5.0, "spread": 1.0,
         },
-        ("resgcn", ""): {"edges_penalty": 2e-3},
-        ("deepergcn", ""): {"edges_penalty": 2e-3},
+        ("deep", ""): {"edges_penalty": 2e-3},
     },
 }  # fmt: skip
 
@@ -82,11 +82,14 @@ def published(dataset: str, model: str, kind: str = "nodes") -> dict[str, object
     return {name: value for name, value in known.items() if name not in lacks}
 
 
-def searched(method: str, dataset: str, model: str) -> dict[str, object]:
-    """Values by field name that were published for the settings of one method alone.
+def searched(method: str, dataset: str, model: str, depth: int = 2) -> dict[str, object]:
+    """Values by field name that were published for the settings of one method alone; deep networks have four layers.
 
     >>> searched("adaglt", "citeseer", "gcn")["epochs"], searched("adaglt", "cora", "sage")["epochs"]
     (600, 400)
+    >>> searched("adaglt", "cora", "gcn", depth=16)["edges_penalty"]
+    0.002
     """
     table, dataset = _SEARCHES.get(method, {}), dataset.lower()
-    return table.get(("", ""), {}) | table.get((model, ""), {}) | table.get((model, dataset), {})
+    deep = [("deep", "")] if depth >= _DEEP else []
+    return {k: v for key in (("", ""), (model, ""), (model, dataset), *deep) for k, v in table.get(key, {}).items()}

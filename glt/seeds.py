@@ -70,7 +70,8 @@ def climb_seed(config: Find, seed: int, folder: Path, label: str = "", watch: Ca
     dense = Ticket.load(run.round(key(seed, 0))) if first else None
     start = Ticket.load(run.round(key(seed, before, label))) if before is not None else None
     own = not label.endswith(RANDOM_EDGES)
-    for rung in climb(graph, config, seed, dense=dense, start=start, rung=first, controls=own):
+    spent = _spent(run, key(seed, before, label)) if before else None
+    for rung in climb(graph, config, seed, dense=dense, start=start, rung=first, spent=spent, controls=own):
         name = key(seed, rung.number, label)
         recipe = {**rung.ticket.recipe, "find": identity(config), "seed": seed}
         replace(rung.ticket, recipe=recipe).save(run.round(name))
@@ -78,14 +79,20 @@ def climb_seed(config: Find, seed: int, folder: Path, label: str = "", watch: Ca
             rung.save(run.round(name))
         result = {"accuracy": rung.accuracy, "controls": rung.controls, "counts": rung.counts}
         layers = {n: kept / total for n, (kept, total) in rung.ticket.masks.counts().items()}
-        cost = {"cpu_seconds": rung.seconds, "peak_rss_mb": peak_rss_mb()}
-        run.event("memory", seed=seed, peak_rss_mb=peak_rss_mb())
+        cost = {"cpu_seconds": rung.seconds, "peak_rss_mb": rung.peak_mb["rung"], "search_mb": rung.peak_mb["search"]}
+        run.event("memory", seed=seed, peak_rss_mb=rung.peak_mb["rung"])
         about = {"found": rung.ticket.recipe["found"]} if "found" in rung.ticket.recipe else {}
         about |= {"label": label} if label and rung.number else {}
         about |= {"metric": metric_of(config.task)}
         run.finish(name, {"seed": seed, "round": rung.number, **result, "densities": layers, **cost, **about})
         watch()
     return len(wanted) - len(done)
+
+
+def _spent(run: Run, name: str) -> dict[str, float]:
+    """What a search had cost when it chose a finished rung."""
+    done = run.done(name) or {}
+    return {"seconds": done["cpu_seconds"]["search"], "peak_mb": done["search_mb"]}
 
 
 def climb_all(config: Find, folder: Path, watch: Callable[[], Any]) -> None:

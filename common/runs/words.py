@@ -6,13 +6,30 @@ import dataclasses
 import math
 import shlex
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 from common.runs.stats import Estimate, Paired
 
-__all__ = ["command_line", "number", "percent_label", "plural", "points", "share", "short_name", "spread", "verdict"]
+__all__ = [
+    "aligned", "command_line", "number", "percent_label", "plural", "points", "share", "short_name", "spread",
+    "verdict",
+]  # fmt: skip
 
 _NOT_REPEATED = ("fresh", "json", "quiet")
+
+
+def aligned(rows: Sequence[Sequence[Any]]) -> list[str]:
+    """Rows of cells as lines of text, in columns two spaces apart.
+
+    >>> print(*aligned([["method", "round 4"], ["ugs", "81.3"], ["no edges"]]), sep="\\n")
+    method    round 4
+    ugs       81.3
+    no edges
+    """
+    cells = [[str(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip_longest(*cells, fillvalue="")]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip() for row in cells]
 
 
 def command_line(command: str, config: Any, usual: Any, *, positional: Sequence[str] = ()) -> str:

@@ -1,7 +1,8 @@
 """How tickets are found, by name: which edges and which weights a network keeps; one file each.
 
 A method is a function `(Search) -> Iterator[Choice]`, one choice a density. It may train whatever it needs to decide;
-what it chose is then trained from the rewound weights by `glt.ladder`, in the same way for every method and control.
+what it chose is then trained by `glt.ladder`, in the same way for every method and control, from the rewound weights if
+the choice names no others.
 To add one: such a function with a `.reference`, and a line in `METHODS`; its settings are in `glt.method_settings`.
 """
 

@@ -101,9 +101,10 @@ def dspar_score(edge_index: Tensor, nodes: int) -> Tensor:
 
 
 def _scored(search: Search, score: Callable[[Tensor, int], Tensor]) -> Iterator[Choice]:
-    model: GraphModel = search.trained()
-    scores = {EDGES: score(model.edges.edge_index, model.edges.num_nodes)}
-    sizes = {n: s for n, s in magnitude(model, prunable(model)).items() if n != EDGES}
+    with search.once():
+        model: GraphModel = search.trained()
+        scores = {EDGES: score(model.edges.edge_index, model.edges.num_nodes)}
+        sizes = {n: s for n, s in magnitude(model, prunable(model)).items() if n != EDGES}
     whole = Masks({n: torch.ones_like(s, dtype=torch.bool) for n, s in {**scores, **sizes}.items()})
     for number in range(len(search.densities)):
         yield Choice(search.prune(number, {**scores, **sizes}, whole))

@@ -104,4 +104,7 @@ class _Graph:
         edges.weight.copy_(aggregated(edges.edge_index, edges.num_nodes, self.mask) if full else self.mask.float())
 
 
-dual.reference = "Wang et al., Searching Lottery Tickets in GNNs: A Dual Perspective, ICLR 2023"  # type: ignore[attr-defined]
+dual.reference = [  # type: ignore[attr-defined]
+    "Wang et al., Searching Lottery Tickets in GNNs: A Dual Perspective, ICLR 2023",
+    "Bai et al., Dual Lottery Ticket Hypothesis, ICLR 2022",
+]

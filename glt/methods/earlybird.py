@@ -123,4 +123,7 @@ def _draw(search: Search, number: int) -> Choice:
     return Choice(masks, weights, {"emerged": emerged, "epochs": count, "distances": distances})
 
 
-earlybird.reference = "You et al., Early-Bird GCNs, AAAI 2022"  # type: ignore[attr-defined]
+earlybird.reference = [  # type: ignore[attr-defined]
+    "You et al., Early-Bird GCNs, AAAI 2022",
+    "Li et al., SGCN: A Graph Sparsifier Based on Graph Convolutional Networks, PAKDD 2020",
+]

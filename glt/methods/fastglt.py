@@ -192,4 +192,7 @@ class Denoising:
         return {name: p.detach().abs() + _TINY * self.order[name] for name, p in self.guard.parameters.items()}
 
 
-fastglt.reference = "Yue et al., Fast Track to Winning Tickets, AAAI 2025"  # type: ignore[attr-defined]
+fastglt.reference = [  # type: ignore[attr-defined]
+    "Yue et al., Fast Track to Winning Tickets, AAAI 2025",
+    "Seo, Yun and Yang, TEDDY, ICLR 2024",
+]

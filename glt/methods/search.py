@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -84,6 +86,7 @@ class Search:
         edges: masks of the edges, one a density: a method then takes these and chooses the weights alone, which is how
             the worth of its edges is measured. None lets it choose.
         teacher: the dense network's outputs, where training distils from them.
+        shared: CPU seconds of every block of `once`.
     """
 
     config: Find
@@ -95,6 +98,16 @@ class Search:
     seed: int
     edges: Sequence[Tensor] | None = None
     teacher: Teacher | None = None
+    shared: list[float] = field(default_factory=list)
+
+    @contextmanager
+    def once(self) -> Iterator[None]:
+        """Around work that all densities have in common: it is a cost of each of them."""
+        begin = time.process_time()
+        try:
+            yield
+        finally:
+            self.shared.append(time.process_time() - begin)
 
     def start(self, masks: Masks) -> GraphModel:
         """A model with the initial weights, zero where masks prune."""
