@@ -90,9 +90,9 @@ def climb_seed(config: Find, seed: int, folder: Path, label: str = "", watch: Ca
 
 
 def _spent(run: Run, name: str) -> dict[str, float]:
-    """What a search had cost when it chose a finished rung."""
+    """What a search had cost when it chose a finished rung; runs of glt find from before it was kept do not know."""
     done = run.done(name) or {}
-    return {"seconds": done["cpu_seconds"]["search"], "peak_mb": done["search_mb"]}
+    return {"seconds": done["cpu_seconds"]["search"], "peak_mb": done.get("search_mb", 0.0)}
 
 
 def climb_all(config: Find, folder: Path, watch: Callable[[], Any]) -> None:
