@@ -18,7 +18,7 @@ from glt.edges import Edges
 from glt.features import Features
 from glt.ladder import climb
 from glt.layer_edges import LayerEdges
-from glt.models import EDGES, GAT, GCN, NETWORKS, SAGE, DeeperGCN, GraphModel, ResGCN, network
+from glt.models import EDGES, GAT, GCN, NETWORKS, SAGE, GraphModel, ResGCN, network
 from glt.presets import SETTINGS
 from glt.trial import build
 
@@ -157,34 +157,6 @@ def test_attention_weights_of_all_heads_are_prunable() -> None:
         "convs.0.att_src": (1, 3, 4), "convs.0.att_dst": (1, 3, 4), "convs.0.lin.weight": (12, 6),
         "convs.1.att_src": (1, 1, 2), "convs.1.att_dst": (1, 1, 2), "convs.1.lin.weight": (2, 12),
     }  # fmt: skip
-
-
-@pytest.mark.parametrize("block", ["res", "res+"])
-def test_residual_blocks_are_those_of_torch_geometric(graph: Graph, block: str) -> None:
-    from torch_geometric import nn as pyg
-
-    torch.manual_seed(0)
-    ours = (ResGCN if block == "res" else DeeperGCN)(6, 5, 2, depth=3).eval()
-    convs = [pyg.GCNConv(5, 5, bias=False) if block == "res" else
-             pyg.GENConv(5, 5, "softmax_sg", t=0.1, num_layers=1) for _ in range(3)]  # fmt: skip
-    norms = [nn.BatchNorm1d(5).eval() for _ in range(3)]
-    for theirs, mine in zip([*convs, *norms], [*ours.convs, *ours.norms], strict=True):
-        theirs.load_state_dict(mine.state_dict())
-    layers = [pyg.DeepGCNLayer(c, n, nn.ReLU(), block).eval() for c, n in zip(convs, norms, strict=True)]
-    with torch.no_grad():
-        hidden = ours.encoder(graph.x)
-        if block == "res":
-            for layer in layers:
-                hidden = layer(hidden, graph.edge_index)
-        else:  # as in torch-geometric's example: the first convolution alone, the first norm last
-            hidden = convs[0](hidden, graph.edge_index)
-            for norm, layer in zip(norms, layers[1:], strict=False):
-                layer.norm = norm
-                hidden = layer(hidden, graph.edge_index)
-            hidden = torch.relu(norms[-1](hidden))
-        expected = ours.decoder(hidden)
-        found = GraphModel(ours, Edges(graph.edge_index, NODES))(graph.x)
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
