@@ -32,7 +32,7 @@ from glt.methods import METHODS
 
 RESULTS = Path(__file__).parent / "results" / "graph_tickets.jsonl"
 KEY = ("settings", "method", "round")
-FREE = ("--methods", "--rungs", "--seeds", "--jobs", "--out", "--name", "--data-root")
+FREE = ("--methods", "--random-edges", "--rungs", "--seeds", "--jobs", "--out", "--name", "--data-root")
 
 
 def settings(words: list[str]) -> str:
