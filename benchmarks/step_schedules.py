@@ -9,7 +9,7 @@ a seed and a budget. On one core the first row of a seed takes some 50 minutes, 
     python benchmarks/step_schedules.py --space prior --label prior     # an ablation
     python benchmarks/step_schedules.py --table                         # what the results hold so far, as markdown
     python benchmarks/step_schedules.py --page docs/schedules.md        # put tables where the page asks for them
-    python benchmarks/step_schedules.py --picture docs/images/step-schedules.svg
+    python benchmarks/step_schedules.py --label short-tickets --picture docs/images/step-schedules.svg
 """
 
 from __future__ import annotations
