@@ -17,7 +17,7 @@ from glt._settings import check, check_counts
 from glt.compare_config import Compare, as_find, check_methods, filled, searches
 from glt.compare_report import in_lines, write_report
 from glt.comparison import Row, summarise, verdict, worth
-from glt.config import Find, preset
+from glt.config import Find, Network, preset
 from glt.data import canonical, load
 from glt.graph import Graph
 from glt.methods import METHODS
@@ -70,7 +70,7 @@ def _identity(config: Compare) -> dict[str, Any]:
 
     Settings of a method count where they are not as published.
     """
-    usual = preset(Find(config.dataset, model=config.model))
+    usual = preset(Find(config.dataset, model=config.model, network=Network(depth=config.network.depth)))
     asked = ("methods", "random_edges", "seeds", "first_seed", "rungs")
     own = {name for name in METHODS if hasattr(usual, name) and getattr(usual, name) == getattr(config, name)}
     every = identity(replace(config, methods=list(METHODS)), "compare")

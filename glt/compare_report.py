@@ -17,6 +17,7 @@ from glt._measured import THREADS, Measured
 from glt._runs import settings_of
 from glt.compare_config import RANDOM_EDGES, Compare, filled
 from glt.comparison import Comparison, Row, verdict, worth
+from glt.config import Network
 from glt.graph import Graph
 from glt.report import definitions
 from glt.seeds import key
@@ -106,8 +107,9 @@ def in_lines(summary: Comparison, costs: Costs) -> list[str]:
 
 def _command(config: Compare) -> str:
     """The words that repeat a run: the data set, then every setting that differs from its default."""
-    usual = filled(Compare(config.dataset, rounds=config.rounds))  # densities and rungs follow from the rounds
-    usual = dataclasses.replace(usual, rounds=filled(Compare(config.dataset)).rounds)
+    plain, depth = filled(Compare(config.dataset)), Network(depth=config.network.depth)
+    usual = filled(Compare(config.dataset, rounds=config.rounds, network=depth))  # what follows from rounds and depth
+    usual = dataclasses.replace(usual, rounds=plain.rounds, network=plain.network)
     return command_line("glt compare", config, usual, positional=("dataset",))
 
 

@@ -11,7 +11,7 @@ from common.runs.store import Run
 from common.runs.words import command_line as repeat
 from common.runs.words import plural
 from common.ticket import Ticket
-from glt.config import Find, preset
+from glt.config import Find, Network, preset
 from glt.data import Graph, GraphSet
 from glt.edges import Edges
 from glt.models import EDGES
@@ -68,6 +68,8 @@ def write_report(config: Find, graph: Graph, store: Run, summary: Summary, ticke
 def command_line(config: Find) -> str:
     """The words that repeat a run: the data set, then every setting that differs from its default."""
     usual = preset(Find(config.dataset, rounds=config.rounds))
+    deep = preset(Find(config.dataset, rounds=config.rounds, network=Network(depth=config.network.depth)))
+    usual = dataclasses.replace(deep, network=usual.network)  # what follows from the depth need not be said
     words = repeat("glt find", config, usual, positional=("dataset",))
     return words if config.rounds == preset(Find(config.dataset)).rounds else f"{words} --rounds {config.rounds}"
 
