@@ -10,7 +10,7 @@ from typing import Any
 from common.runs.errors import MissingData, UsageError
 from common.runs.manifest import peak_rss_mb
 from common.runs.progress import Console
-from common.runs.ranges import SEEDS, check_ranges
+from common.runs.ranges import AT_LEAST_ONE, check_ranges
 from common.runs.stats import estimate, is_winning
 from common.ticket import Ticket, TicketError
 from glt.config import Eval, Find, preset
@@ -36,7 +36,7 @@ def run(config: Eval, console: Console) -> dict[str, Any]:
     """
     if not config.ticket:
         raise UsageError("name the folder of a ticket, as in: glt eval runs/0123456789ab/ticket")
-    check_ranges(config, {"seeds": SEEDS})
+    check_ranges(config, {"seeds": AT_LEAST_ONE})
     started = time.perf_counter()
     ticket = Ticket.load(config.ticket)
     found = recipe_config(ticket, Path(config.ticket))

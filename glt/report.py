@@ -67,11 +67,11 @@ def write_report(config: Find, graph: Graph, store: Run, summary: Summary, ticke
 
 def command_line(config: Find) -> str:
     """The words that repeat a run: the data set, then every setting that differs from its default."""
-    usual = preset(Find(config.dataset, rounds=config.rounds))
-    deep = preset(Find(config.dataset, rounds=config.rounds, network=Network(depth=config.network.depth)))
-    usual = dataclasses.replace(deep, network=usual.network)  # what follows from the depth need not be said
+    plain, depth = preset(Find(config.dataset)), Network(depth=config.network.depth)
+    usual = preset(Find(config.dataset, rounds=config.rounds, network=depth))  # what follows from rounds and depth
+    usual = dataclasses.replace(usual, network=plain.network)
     words = repeat("glt find", config, usual, positional=("dataset",))
-    return words if config.rounds == preset(Find(config.dataset)).rounds else f"{words} --rounds {config.rounds}"
+    return words if config.rounds == plain.rounds else f"{words} --rounds {config.rounds}"
 
 
 def _series(level: Level) -> list[str]:
