@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import re
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ SHOWN = {
 
 def settings(arguments: argparse.Namespace, seed: int, budget: float) -> Schedule:
     """What is searched; everything that is not said here is a default of `gen-tickets`."""
-    home = Path(arguments.run) / "rounds" / f"seed-{seed}"
+    home = Path(f"{arguments.run}-seed-{seed}") / "rounds" / f"seed-{seed}"
     rounds = [home / arguments.method / f"round-{number:02d}" for number in arguments.rounds]
     return Schedule(
         tickets=[str(home / "dense"), *map(str, rounds)],
@@ -76,7 +77,7 @@ def keep(row: dict[str, Any], results: Path) -> None:
 
 def _shared(row: dict[str, Any]) -> dict[str, Any]:
     """The settings that rows of one label have in common: all but the budget, and the seed of the family."""
-    tickets = [folder.replace(f"seed-{row['seed']}", "") for folder in row["settings"]["tickets"]]
+    tickets = [re.sub(r"-?seed-\d+", "", folder) for folder in row["settings"]["tickets"]]
     return {**row["settings"], "tickets": tickets, "budget": None}
 
 
@@ -170,9 +171,11 @@ def show(arguments: argparse.Namespace) -> None:
 def main() -> None:
     """Search for every seed and budget, and write what is finished."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", default="runs/steps-mnist-16-10000-uniform-0.4", help="of benchmarks/step_family.py")
+    parser.add_argument(
+        "--run", default="runs/steps-mnist-16-10000-uniform-0.4", help="of benchmarks/step_family.py, without its seed"
+    )
     parser.add_argument("--method", default="uniform", help="whose rounds")
-    parser.add_argument("--rounds", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--rounds", type=int, nargs="+", default=[1])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--budgets", type=float, nargs="+", default=[0.8, 0.5, 0.3])
     parser.add_argument("--engine", default="sparse")

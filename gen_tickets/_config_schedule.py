@@ -37,8 +37,9 @@ class Schedule:
     paces: list[int] = field(default_factory=lambda: [1, 2, 3, 5])
     """At every how many-th step of the sampling networks may be called, 1 among them; between calls the last prediction
     is used again."""
-    space: Literal["features", "pixels", "prior"] = "features"
-    """Where damage is measured: features of the extractor, pixels, or by a closed form without new samples."""
+    space: Literal["features", "pixels", "prior", "data"] = "features"
+    """Where damage is measured: features of the extractor, pixels, or a closed form without new samples, from the dense
+    network's images; or data, by the Frechet distance of features from training images."""
     noises: int = 128
     """Noises from which every swap is sampled."""
     monotone: bool = False

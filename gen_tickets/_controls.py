@@ -1,4 +1,4 @@
-"""Random tickets of the structure that a method prunes by: entries, channels, two of four, scales with shifts."""
+"""Random tickets of the structure that a method prunes by: entries, inner channels, two of four, scales with shifts."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from dataclasses import replace
 from torch import Tensor
 
 from common.masks import Masks
-from common.structure import Structure, channels, n_of_m
+from common.structure import n_of_m
 from common.study.controls import random_ticket
 from common.ticket import Ticket
+from gen_tickets.inner import Block, kept_of, masks, shuffled
 
-__all__ = ["NORMS", "TWO_OF_FOUR", "random_like"]
+__all__ = ["INNER", "NORMS", "TWO_OF_FOUR", "random_like"]
 
-NORMS, TWO_OF_FOUR = "batchnorm", "2:4"
-_STRUCTURES: Mapping[str, Structure] = {"channels": channels(), TWO_OF_FOUR: n_of_m(2, 4)}
+INNER, NORMS, TWO_OF_FOUR = "inner channels", "batchnorm", "2:4"
 
 
 def random_like(ticket: Ticket, seed: int, fresh: Mapping[str, Tensor] | None = None) -> Ticket:
@@ -35,10 +35,15 @@ def random_like(ticket: Ticket, seed: int, fresh: Mapping[str, Tensor] | None = 
     ((2, 4), True)
     """
     named = ticket.recipe.get("structure")
-    structure = _STRUCTURES.get(named) if isinstance(named, str) else None
     sparse = [name for name, mask in ticket.masks.items() if not bool(mask.all())]
-    drawn = random_ticket(ticket, seed, fresh, structure and dict.fromkeys(sparse, structure))
-    if named != NORMS:
-        return drawn
-    scales = {name: drawn.masks.get(f"{name.removesuffix('.bias')}.weight", mask) for name, mask in drawn.masks.items()}
-    return replace(drawn, masks=Masks(scales))  # a channel goes with its scale and its shift, or stays with both
+    structure = dict.fromkeys(sparse, n_of_m(2, 4)) if named == TWO_OF_FOUR else None
+    drawn = random_ticket(ticket, seed, fresh, structure)
+    if named == INNER:
+        among = [Block(name, *sizes) for name, sizes in ticket.recipe["blocks"].items()]
+        return replace(drawn, masks=masks(ticket.masks, among, shuffled(kept_of(ticket.masks, among), seed)))
+    if named == NORMS:  # a channel goes with its scale and its shift, or stays with both
+        both = {
+            name: drawn.masks.get(f"{name.removesuffix('.bias')}.weight", mask) for name, mask in drawn.masks.items()
+        }
+        return replace(drawn, masks=Masks(both))
+    return drawn

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from common.runs.errors import UsageError
 from gen_tickets.early_bird import channel_masks
-from gen_tickets.methods.channels import share_of_channels, watched
+from gen_tickets.methods.channels import inner_blocks, watched
 from gen_tickets.recipes import Recipe
 
 __all__ = ["check_search"]
@@ -32,7 +32,7 @@ def check_search(method: str, recipe: Recipe, densities: Sequence[float]) -> Non
         found = ", ".join(f"{density:g}" for density in densities)
         raise UsageError(f"sr-ste keeps 2 of every 4 weights; found densities of {found}. Set --densities 0.5")
     if method == "diff-pruning":
-        share_of_channels(recipe, min(densities))
+        inner_blocks(recipe, min(densities))
     if method == "rigl" and {name.split(".")[0] for name in recipe.params} == _BOTH:
         raise UsageError(
             "rigl grows by gradients of one step, and a GAN's two networks are stepped in turns; found --part all. "

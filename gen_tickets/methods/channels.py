@@ -1,73 +1,66 @@
 """Whole channels: by importance over the timesteps, or by BatchNorm's scales as soon as they have settled.
 
-`common.sparse.slim` removes such channels for good, as `gen-tickets sample --engine slim` does.
+`common.sparse.slim` removes them for good, as `--engine slim` of `gen-tickets sample`, `fid` and `schedule` does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from torch import nn
-
-from common.allocate import prune, uniform
 from common.masks import Masks
 from common.rewind import restore
 from common.runs.errors import UsageError
-from common.structure import channels
-from gen_tickets import ddpm_tickets
-from gen_tickets._controls import NORMS
+from gen_tickets import ddpm_tickets, inner
+from gen_tickets._controls import INNER, NORMS
 from gen_tickets.early_bird import early_bird as emerge
 from gen_tickets.methods import Found, Search
 from gen_tickets.methods._train import trained_under
 from gen_tickets.recipes import Recipe
 
-__all__ = ["diff_pruning", "early_bird", "share_of_channels", "watched"]
+__all__ = ["diff_pruning", "early_bird", "inner_blocks", "watched"]
 
 _EPOCHS = 20  # in which a ticket may emerge, a share of the training each
 
 
 def diff_pruning(search: Search) -> Iterator[Found]:
-    """Output channels of convolutions by Taylor scores over the timesteps, one shot, then as much training again.
+    """Inner channels of residual blocks by Taylor scores over the timesteps, one shot, then as much training again.
 
-    Convolutions lose the same share of channels, but for the last one, which keeps all, as linear layers do.
+    Published code prunes every channel that a dependency graph allows; here it is those that only their own block
+    reads, in whole normalisation groups, see `gen_tickets.inner`: what remains computes the same as a smaller network.
+    Blocks lose the same share, everything else stays.
 
     Raises:
-        UsageError: the density is below what these keep.
+        UsageError: the density is below what stays.
 
     References:
         Fang et al., Structural Pruning for Diffusion Models, NeurIPS 2023.
     """
     recipe = search.recipe
-    convs = _convs(recipe)
+    among = inner_blocks(recipe, min(search.densities))
+    weights = dict(search.dense.trained or {})
+    about = {"structure": INNER, "blocks": {block.name: [block.channels, block.groups] for block in among}}
     score = ddpm_tickets.diff_pruning(recipe.parts["task"], size=recipe.parts["scored"], seed=search.seed)
+    restore(recipe.model, weights)
+    scores = inner.pooled(score(recipe.model, recipe.params, None), among)
     for density in search.densities:
-        share = share_of_channels(recipe, density)
-        restore(recipe.model, search.dense.trained or {})
-        found = prune(score(recipe.model, convs, None), share, allocate=uniform, structure=channels())
-        masks = Masks({**Masks.dense(recipe.params), **found})
-        span = recipe.steps, 2 * recipe.steps
-        weights = search.dense.trained or {}
-        yield trained_under(search, masks, weights, span, by=score, about={"structure": "channels", "share": share})
+        masks = inner.masks(recipe.params, among, inner.best(scores, recipe.params, among, density))
+        yield trained_under(search, masks, weights, (recipe.steps, 2 * recipe.steps), by=score, about=about)
 
 
-def share_of_channels(recipe: Recipe, density: float) -> float:
-    """The share of channels that convolutions keep for a density of all weights.
+def inner_blocks(recipe: Recipe, density: float) -> list[inner.Block]:
+    """The residual blocks that can lose channels.
 
     Raises:
-        UsageError: what stays dense is more than that.
+        UsageError: there are none, or what stays of the weights is more than the density.
     """
-    total, free = (sum(p.numel() for p in named.values()) for named in (recipe.params, _convs(recipe)))
-    share = (density * total - (total - free)) / max(1, free)
-    if not share > 0:
+    among = inner.blocks(recipe.model)
+    floor = inner.least(recipe.params, among)
+    if density < floor:
         raise UsageError(
-            f"diff-pruning leaves linear layers alone, {1 - free / total:.1%} of the weights; found a density of "
-            f"{density:g}. Set it above that"
+            f"diff-pruning takes inner channels of residual blocks, and leaves {floor:.1%} of the weights of this "
+            f"model alone; found a density of {density:g}. Set it above that"
         )
-    return share
-
-
-def _convs(recipe: Recipe) -> dict[str, nn.Parameter]:
-    return {name: p for name, p in recipe.params.items() if p.dim() == 4 and name != "conv_out.weight"}
+    return among
 
 
 def watched(recipe: Recipe) -> str:

@@ -25,6 +25,9 @@ from common.runs.store import Run
 from common.scoped import threads
 from gen_tickets._config_schedule import Schedule
 from gen_tickets._intervals import SKIP, expanded
+from gen_tickets._reference import reference
+from gen_tickets.data import Images
+from gen_tickets.distances import Statistics
 from gen_tickets.draw import Sampler
 from gen_tickets.engines import channels_last
 from gen_tickets.extractors import Extractor
@@ -37,6 +40,8 @@ from gen_tickets.stepwise.grid import grid
 from gen_tickets.stepwise.trajectories import Trajectories
 
 __all__ = ["Bench", "Tried"]
+
+_REAL = 10_000  # training images, at most, that damage in data is measured by
 
 
 @dataclass(frozen=True)
@@ -69,16 +74,24 @@ class Bench:
     Args:
         config: settings.
         family: the networks.
-        extractor: of damage in features, and of scores.
+        images: real ones: those of the training for damage in data and to train with, the others for scores.
+        extractor: of damage in features or data, and of scores.
         store: the run.
         console: where to say how it goes.
         stage: the first part of all keys in the run; another one for another family.
     """
 
     def __init__(
-        self, config: Schedule, family: Family, extractor: Extractor, store: Run, console: Console, stage: str
+        self,
+        config: Schedule,
+        family: Family,
+        images: Images,
+        extractor: Extractor,
+        store: Run,
+        console: Console,
+        stage: str,
     ) -> None:
-        self.config, self.family, self.extractor = config, family, extractor
+        self.config, self.family, self.images, self.extractor = config, family, images, extractor
         self.store, self.console, self.stage = store, console, stage
         self.sampler = Sampler(config.scheduler, config.steps)
         self.levels = log_snr(family.network.scheduler)
@@ -167,7 +180,12 @@ class Bench:
             walks = Trajectories(
                 network, self.forms, noise, self.sampler, self.grid, batch=config.batch, names=self.names
             )
-        return Damage(walks, config.space, self.extractor)
+        return Damage(walks, config.space, self.extractor, self._real())
+
+    def _real(self) -> Statistics | None:
+        """Of the first training images."""
+        train = self.images.train[:_REAL] if self.config.space == "data" else None
+        return None if train is None else reference(train, self.extractor).statistics
 
     def joint(self, assignment: Sequence[int]) -> Whole:
         """What a schedule does that is sampled as a whole, or was in this run."""

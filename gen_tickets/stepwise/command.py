@@ -55,12 +55,12 @@ def run(config: Schedule, console: Console) -> dict[str, Any]:
     bound = {**identity, "extractor_sha256": extractor.sha256}
     with Run.open(Path(config.out), bound, name=config.name, fresh=config.fresh, data=facts) as store:
         console.line(f"{found.network} on {images.name}: {', '.join(found.names)}; in {store.folder}")
-        first = Bench(config, found, extractor, store, console, "search")
+        first = Bench(config, found, images, extractor, store, console, "search")
         with clock(store):
-            outcomes = _outcomes(first, images)
+            outcomes = _outcomes(first)
         last, place = outcomes[-1], store.folder / "schedules" / _name(config)
         folder = last.schedule.save(place)
-        report = write_report(place, store.manifest, config, outcomes, images)
+        report = write_report(place, store.manifest, config, outcomes)
         console.line(f"schedule: {folder}")
         console.line(f"report: {report}")
         result = {"schedule": str(folder), **_numbers(last, outcomes[0]), "seconds": round(worked(store), 3)}
@@ -80,30 +80,30 @@ def _name(config: Schedule) -> str:
     return "-".join(what)
 
 
-def _outcomes(bench: Bench, images: Images) -> list[Outcome]:
+def _outcomes(bench: Bench) -> list[Outcome]:
     """What a search finds, and what another one finds once tickets are trained for the first."""
     config, found = bench.config, search(bench)
     tried = {"schedule": bench.tried(found.chosen.assignment), **contenders(bench, found)}
-    first = _outcome(bench, found, tried, images, bench.took())
+    first = _outcome(bench, found, tried, bench.took())
     if not (config.tune or config.joint):
         return [first]
     if not trainable(found):
         bench.console.warning("no ticket is in the schedule, so that there is nothing to train; lower the --budget, or "
                               "leave out skipping and resting by --skip false --paces 1")  # fmt: skip
         return [first]
-    after, curves, took = trained(bench, found, images)
+    after, curves, took = trained(bench, found)
     stage = f"trained-{after.fingerprint()}"
-    second = Bench(config, after, bench.extractor, bench.store, bench.console, stage)
+    second = Bench(config, after, bench.images, bench.extractor, bench.store, bench.console, stage)
     again = search(second)
     tried = {"schedule": second.tried(again.chosen.assignment)}
     if config.joint:
         tried["dense-trained"] = second.tried((0,) * len(second.grid.counts))
     seconds = first.seconds + took + second.took()
-    return [first, dataclasses.replace(_outcome(second, again, tried, images, seconds), curves=curves)]
+    return [first, dataclasses.replace(_outcome(second, again, tried, seconds), curves=curves)]
 
 
-def _outcome(bench: Bench, found: Found, tried: Mapping[str, Tried], images: Images, seconds: float) -> Outcome:
-    quality, timed = judged(bench, tried, images), speedup(bench, tried["schedule"])
+def _outcome(bench: Bench, found: Found, tried: Mapping[str, Tried], seconds: float) -> Outcome:
+    quality, timed = judged(bench, tried), speedup(bench, tried["schedule"])
     bench.console.line(f"{bench.stage}: {timed['measured_speedup']:.2f}x the best dense float32, measured")
     about = {
         "budget": bench.config.budget,

@@ -1,25 +1,19 @@
-r"""What it does to the images when one interval is denoised by another network: a table of K intervals by M choices.
+"""What it does to the images when one interval is denoised by another network: a table of K intervals by M choices.
 
 In `pixels` and `features` a cell is measured: the mean over images of the squared distance between the images of the
-dense network and those of a single swap, from the same noise. The `prior` samples nothing anew. Along the dense
-trajectory it takes the differences $e_t$ between both predictions and carries them on to the image in closed form, as
-the mean over images of
-
-$$\Big\|\sum_t w_t\,e_t\Big\|^2, \qquad w_t = \Big|\sqrt{1 - \bar\alpha'} - \sqrt{\bar\alpha'/\bar\alpha}\,
-\sqrt{1 - \bar\alpha}\Big|$$
-
-where $w_t$ is how far one DDIM step, from $\bar\alpha$ to $\bar\alpha'$, moves x by an error of the predicted noise.
-From there to the image it keeps its size: so it is where an exact network goes on and images are Gaussian of variance
-1. Real images damp it in the noisiest steps and amplify it in the middle, by a factor of 2 to 3 where that was tried.
-The sum is over the steps of the interval, whose errors mostly point the same way; with one step it is
-$w_t^2\,\|e_t\|^2$.
+dense network and those of a single swap, from the same noise. The `prior` samples nothing anew, see
+`gen_tickets.stepwise.prior`.
 
 A whole schedule is sampled for its damage. In features it is also told how far the images drift as a set, by the
 Frechet distance between both sets: images that change places with one another do no harm, images that all change in one
 way do.
 
+All of these hold the dense network's images for the best there are. A ticket may draw better ones, and then they pass
+over it. In `data` images are held against real ones instead, those of the training: drift is the Frechet distance from
+them, of sets of features, and damage what it has more than that of the dense network, less than nothing where the
+images are better. Of few images a Frechet distance is too large, but by about the same for all from the same noise.
+
 References:
-    Song et al., Denoising Diffusion Implicit Models, ICLR 2021.
     Liu et al., OMS-DPM: Optimizing the Model Schedule for Diffusion Probabilistic Models, ICML 2023.
 """
 
@@ -28,10 +22,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, cast, get_args
+from typing import Literal, get_args
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from common.runs.errors import UsageError
@@ -40,11 +33,12 @@ from gen_tickets._intervals import SKIP, paced, refuse
 from gen_tickets.data import as_bytes
 from gen_tickets.distances import Statistics, frechet, statistics
 from gen_tickets.extractors import Extractor
+from gen_tickets.stepwise.prior import Prior
 from gen_tickets.stepwise.trajectories import Trajectories
 
-__all__ = ["SPACES", "Damage", "Space", "Whole", "table", "weights"]
+__all__ = ["SPACES", "Damage", "Space", "Whole", "table"]
 
-Space = Literal["pixels", "features", "prior"]
+Space = Literal["pixels", "features", "prior", "data"]
 SPACES: tuple[Space, ...] = get_args(Space)
 
 
@@ -53,8 +47,10 @@ class Whole:
     """What a whole schedule does to the images.
 
     Attributes:
-        damage: mean squared distance from those of the dense network from the same noise.
-        drift: Frechet distance from those of the dense network, of sets of features; elsewhere the damage.
+        damage: mean squared distance from those of the dense network from the same noise; in `data`, by how much the
+            drift is above the dense network's.
+        drift: Frechet distance of sets of features from those of the dense network, in `data` from real ones; in pixels
+            the damage.
     """
 
     damage: float
@@ -62,15 +58,16 @@ class Whole:
 
 
 class Damage:
-    """How far schedules take the images away from those of the dense network.
+    """How far schedules take the images away from those of the dense network, or from real ones.
 
     Args:
         trajectories: dense samplings, and the choices.
-        space: `pixels` in [-1, 1], `features` of an extractor, or the `prior`, which is in pixels or latents.
-        extractor: of `features`, see `gen_tickets.extractors.load`.
+        space: `pixels` in [-1, 1], `features` of an extractor, the `prior`, which is in pixels or latents, or `data`.
+        extractor: of `features` and `data`, see `gen_tickets.extractors.load`.
+        real: statistics of the features of real images, of `data`.
 
     Raises:
-        UsageError: there is no such space, or no extractor for features.
+        UsageError: there is no such space, or what it needs is not given.
         ScheduleError: a prior of a sampler whose first step is without any signal.
 
     >>> from gen_tickets.draw import Sampler
@@ -86,15 +83,24 @@ class Damage:
     (0.0, True, inf)
     """
 
-    def __init__(self, trajectories: Trajectories, space: Space = "pixels", extractor: Extractor | None = None) -> None:
+    def __init__(
+        self,
+        trajectories: Trajectories,
+        space: Space = "pixels",
+        extractor: Extractor | None = None,
+        real: Statistics | None = None,
+    ) -> None:
         if space not in SPACES:
             hint = did_you_mean(space, SPACES)
             raise UsageError(f"damage is measured in one of {', '.join(SPACES)}; found {space!r}.{hint}")
-        if space == "features" and extractor is None:
-            raise UsageError("damage in features needs an extractor; found none. Name one, or measure it in pixels.")
+        if space in ("features", "data") and extractor is None:
+            raise UsageError(f"damage in {space} needs an extractor; found none. Name one, or measure it in pixels.")
+        if space == "data" and real is None:
+            raise UsageError("damage in data needs real images; found none. Give their statistics, or choose features.")
         self.trajectories, self.space = trajectories, space
-        self._extractor = extractor if space == "features" else None
-        self._weights = _of(trajectories) if space == "prior" else np.zeros(0)
+        self._extractor = extractor if space in ("features", "data") else None
+        self._real = real if space == "data" else None
+        self._prior = Prior(trajectories) if space == "prior" else None
         self._dense = self._seen(trajectories.dense)
 
     def cell(self, interval: int, choice: int) -> float:
@@ -115,7 +121,7 @@ class Damage:
             return 0.0
         if interval == 0 and walks.names[choice] == SKIP:
             return float("inf")
-        if self.space == "prior":
+        if self._prior is not None:
             return self._prior(interval, choice)
         return self._far(self._seen(walks.swap(interval, walks.models[choice], paced(walks.names[choice])[1])))
 
@@ -130,11 +136,20 @@ class Damage:
         """
         seen = self._seen(self.trajectories.assigned(assignment))
         damage = self._far(seen)
-        return Whole(damage, damage if self._extractor is None else frechet(statistics(seen), self._centre))
+        return Whole(damage, damage if self._extractor is None else self._drift(seen))
 
     @cached_property
     def _centre(self) -> Statistics:
-        return statistics(self._dense)
+        """What a set of images drifts from."""
+        return statistics(self._dense) if self._real is None else self._real
+
+    @cached_property
+    def _own(self) -> float:
+        """The drift of the dense network's images."""
+        return self._drift(self._dense)
+
+    def _drift(self, seen: Tensor) -> float:
+        return frechet(statistics(seen), self._centre)
 
     def _seen(self, images: Tensor) -> Tensor:
         """Images as they are compared, (N, D)."""
@@ -142,22 +157,9 @@ class Damage:
         return found.double().flatten(1)
 
     def _far(self, seen: Tensor) -> float:
+        if self._real is not None:
+            return self._drift(seen) - self._own
         return float((seen - self._dense).square().sum(dim=1).mean())
-
-    @torch.no_grad()
-    def _prior(self, interval: int, choice: int) -> float:
-        walks = self.trajectories
-        model, first, total, count = walks.models[choice], walks.grid.starts[interval], 0.0, 0
-        every = paced(walks.names[choice])[1]
-        for steps in walks.said(interval):
-            moved, other = torch.zeros_like(steps[0].noise), steps[0].before
-            for number, said in enumerate(steps):
-                if model is not None and (first + number) % every == 0:
-                    other = model(*said.inputs).sample.float()
-                moved += self._weights[first + number] * (cast(Tensor, other) - said.noise)
-            total += float(moved.double().square().sum())
-            count += len(moved)
-        return total / count
 
 
 def table(
@@ -200,25 +202,3 @@ def table(
         if before is None:
             tell(interval, column, float(found[interval, column]))
     return found
-
-
-def weights(levels: Sequence[float] | np.ndarray) -> np.ndarray:
-    """By how much an error of the predicted noise at each step moves the final image: w of the module's equation, (S,).
-
-    Args:
-        levels: log-SNR of the S steps, from noise to image; the last step goes to the image itself.
-
-    >>> weights([-2.0, 0.0, 2.0]).round(3).tolist()
-    [1.215, 0.593, 0.368]
-    """
-    sigma = np.exp(-np.asarray(levels, float) / 2)  # of x / sqrt(alpha), in which a step of DDIM is one of Euler
-    after = np.append(sigma[1:], 0.0)
-    return (sigma - after) / np.sqrt(1 + after**2)
-
-
-def _of(trajectories: Trajectories) -> np.ndarray:
-    """The weights of all steps of a sampler."""
-    levels = trajectories.grid.levels
-    if not np.isfinite(levels).all():
-        refuse("a first step without any signal", "finite log-SNRs", "Measure in pixels, or with another scheduler.")
-    return weights(levels)

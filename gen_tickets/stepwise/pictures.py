@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,12 +11,17 @@ from common.runs.figure import COLOURS, GRID, INK, new_figure, style, to_svg
 from gen_tickets._intervals import paced
 from gen_tickets.stepwise.solve import Point
 
+if TYPE_CHECKING:
+    from matplotlib.colors import Normalize
+
 __all__ = ["bars", "front_curve", "heat_map", "losses"]
 
 
 @style()
 def heat_map(damage: np.ndarray, names: Sequence[str], labels: Sequence[str]) -> str:
     """Damage (K, M) of every swap, one row a network, one column an interval, on a logarithmic scale.
+
+    Where some do less than no damage, colours are symmetric about zero.
 
     Args:
         damage: the first column, of the dense network, is zero and left out; inf is left blank.
@@ -29,17 +34,14 @@ def heat_map(damage: np.ndarray, names: Sequence[str], labels: Sequence[str]) ->
     >>> heat_map(np.array([[0.0, 1.0], [0.0, 10.0]]), ["dense", "small"], ["1", "2"])[:4]
     '<svg'
     """
-    from matplotlib.colors import LogNorm
-
-    table = np.where(np.isfinite(damage[:, 1:]) & (damage[:, 1:] > 0), damage[:, 1:], np.nan).T
+    table = np.where(np.isfinite(damage[:, 1:]) & (damage[:, 1:] != 0), damage[:, 1:], np.nan).T
     figure = new_figure(1.8 + 0.62 * table.shape[1], 1.3 + 0.42 * len(table))
     axes = figure.add_subplot()
-    least, most = (np.nanmin(table), np.nanmax(table)) if np.isfinite(table).any() else (1.0, 2.0)
-    norm = LogNorm(least, max(most, least * 1.01))
-    axes.pcolormesh(table, cmap="Oranges", norm=norm, edgecolors="white", linewidth=1.0)
+    norm, colours = _scale(table[np.isfinite(table)])
+    axes.pcolormesh(table, cmap=colours, norm=norm, edgecolors="white", linewidth=1.0)
     for (row, column), value in np.ndenumerate(table):
         if np.isfinite(value):
-            dark = norm(value) > 0.6
+            dark = norm(value) > 0.6 if colours == "Oranges" else abs(norm(value) - 0.5) > 0.3
             axes.text(column + 0.5, row + 0.5, f"{value:.2g}", ha="center", va="center", fontsize=8,
                       color="white" if dark else INK)  # fmt: skip
     axes.set_xticks(np.arange(table.shape[1]) + 0.5, labels, fontsize=8)
@@ -49,6 +51,17 @@ def heat_map(damage: np.ndarray, names: Sequence[str], labels: Sequence[str]) ->
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     return to_svg(figure, "damage of every swap")
+
+
+def _scale(values: np.ndarray) -> tuple[Normalize, str]:
+    """A logarithmic scale of colours for damages, symmetric about zero if one is negative."""
+    from matplotlib.colors import LogNorm, SymLogNorm
+
+    least, most = (values.min(), values.max()) if len(values) else (1.0, 2.0)
+    if least > 0:
+        return LogNorm(least, max(most, least * 1.01)), "Oranges"
+    most = max(most, -least)
+    return SymLogNorm(0.01 * most, vmin=-most, vmax=most), "PuOr_r"
 
 
 @style()

@@ -18,7 +18,6 @@ from common.runs.stats import Estimate, is_winning
 from common.runs.words import command_line, number, spread
 from gen_tickets._config_schedule import Schedule
 from gen_tickets._intervals import expanded
-from gen_tickets.data import Images
 from gen_tickets.schedule import StepSchedule
 from gen_tickets.stepwise.bench import Bench, Tried
 from gen_tickets.stepwise.pictures import bars, front_curve, heat_map, losses
@@ -35,7 +34,17 @@ _REFERENCES = [
     "Nemhauser and Ullmann, Discrete Dynamic Programming and Capital Allocation, Management Science 1969",
     "Jiang, Hui, Liu and Yan, Successfully Applying Lottery Ticket Hypothesis to Diffusion Model, 2023",
 ]
-_SPACES = {"features": "the extractor's features", "pixels": "pixels", "prior": "pixels, by a closed form"}
+_DAMAGE = {
+    "features": "the mean squared distance in the extractor's features from the dense network's images",
+    "pixels": "the mean squared distance in pixels from the dense network's images",
+    "prior": "a closed form of the mean squared distance in pixels from the dense network's images",
+    "data": "by how much the Frechet distance from training images, in the extractor's features, rises above that of "
+    "the dense network; below zero images are better",
+}
+_DRIFT = {
+    "features": "the Frechet distance from the dense network's images",
+    "data": "the Frechet distance from training images",
+}
 
 
 @dataclass(frozen=True)
@@ -63,9 +72,7 @@ class Outcome:
     curves: tuple[Mapping[str, np.ndarray], Sequence[int]] | None = None
 
 
-def write_report(
-    folder: Path, manifest: Mapping[str, Any], config: Schedule, outcomes: Sequence[Outcome], images: Images
-) -> Path:
+def write_report(folder: Path, manifest: Mapping[str, Any], config: Schedule, outcomes: Sequence[Outcome]) -> Path:
     """Write `report.html` and return its path.
 
     Args:
@@ -73,13 +80,13 @@ def write_report(
         manifest: of the run.
         config: of the command.
         outcomes: of a search, and of another after training, if there was one.
-        images: the data.
     """
     first, last = outcomes[0], outcomes[-1]
+    network, data = last.bench.family.network, last.bench.images.name
     label = next(iter(last.quality["schedule"]))
     ours, dense = last.quality["schedule"][label], first.quality["dense"][label]
     report = Report(
-        title=f"Schedule: {last.bench.family.network} on {images.name}, {config.scheduler} in {config.steps} steps",
+        title=f"Schedule: {network} on {data}, {config.scheduler} in {config.steps} steps",
         verdict=f"at {last.found.chosen.cost:.0%} of the dense cost {label} is {spread(ours)}, the dense network's "
         f"{spread(dense)}; {_speed(last)}.",
         winning=is_winning(ours, dense, higher_is_better=False),
@@ -109,11 +116,10 @@ def _summary(config: Schedule, outcomes: Sequence[Outcome]) -> list[str]:
     texts = [
         "Small to large has a ticket in the early, noisy steps and the dense network in the late ones; large to small "
         "is the other way round; fewer steps are the dense network's.",
-        f"Damage is the mean squared distance in {_SPACES[config.space]} from the dense network's images, from "
-        f"{config.noises} noises. The schedule's is {number(found.chosen.damage)}; the sum of its single swaps is "
-        f"{number(found.predicted)}. Of {len(found.looked)} schedules sampled as a whole its images drift least within "
-        f"the budget, {number(found.looked[found.chosen.assignment].drift)}: in features the Frechet distance from the "
-        "dense network's images, elsewhere the damage.",
+        f"Damage is {_DAMAGE[config.space]}, from {config.noises} noises. The schedule's is "
+        f"{number(found.chosen.damage)}; the sum of its single swaps is {number(found.predicted)}. Of "
+        f"{len(found.looked)} schedules sampled as a whole its images drift least within the budget, "
+        f"{number(found.looked[found.chosen.assignment].drift)}: {_DRIFT.get(config.space, 'the damage')}.",
         f"All measuring and training took {number(last.seconds)} s, that for other budgets of this run included. "
         f"Costs: engine {about['engine']}, batch {about['batch']}, threads {about['threads']}, on {about['hardware']}.",
         f"Scores are means over {config.seeds} seeds of the noise with 95 % intervals, {config.samples:,} images each.",

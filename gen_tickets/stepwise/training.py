@@ -13,7 +13,6 @@ from common.ticket import Ticket
 from gen_tickets._checkpoint import Checkpoints
 from gen_tickets._config_schedule import Schedule
 from gen_tickets._intervals import SKIP, paced
-from gen_tickets.data import Images
 from gen_tickets.ddpm import Settings
 from gen_tickets.denoising import Denoising
 from gen_tickets.recipes.ddpm import task_of
@@ -35,20 +34,22 @@ def trainable(found: Found) -> bool:
     return bool({paced(found.names[choice])[0] for choice in found.chosen.assignment} - {DENSE, SKIP})
 
 
-def trained(bench: Bench, found: Found, images: Images) -> tuple[Family, Curves, float]:
+def trained(bench: Bench, found: Found) -> tuple[Family, Curves, float]:
     """Train the networks of a schedule for it, as the settings say; what was trained before is read back.
+
+    Losses are measured on a tenth of the training images, which this training does not see; the dense network has seen
+    all of them.
 
     Args:
         bench: of the search.
         found: by it; a ticket is in its schedule.
-        images: to train on, but for a tenth that losses are measured on. The dense network has seen all of them.
 
     Returns:
         The family with the trained networks in place; network to held-out losses (checks, intervals of the grid) with
         the steps of the checks; and the seconds it took.
     """
     names = [paced(found.names[choice])[0] for choice in found.chosen.assignment]
-    task, held_out = _split(task_of(bench.family.network, images, "train"))
+    task, held_out = _split(task_of(bench.family.network, bench.images, "train"))
     curve = Curve(held_out, numbers(bench.grid.bounds, bench.levels))
     made, curves, took = (_tuned if bench.config.tune else _joint)(bench, names, task, curve)
     places = {name: member.folder for name, member in bench.family.members.items()} | made

@@ -14,7 +14,6 @@ from common.runs.race import race
 from common.runs.stats import Estimate, estimate
 from common.scoped import threads
 from gen_tickets._intervals import paced
-from gen_tickets.data import Images
 from gen_tickets.draw import denoise, draw, pixels
 from gen_tickets.engines import channels_last
 from gen_tickets.quality import score
@@ -57,13 +56,12 @@ def contenders(bench: Bench, found: Found) -> dict[str, Tried]:
     return made | ({"fewer-steps": bench.fewer(fewer), "thinned": bench.thinned(fewer)} if fewer else {})
 
 
-def judged(bench: Bench, schedules: Mapping[str, Tried], images: Images) -> dict[str, dict[str, Estimate]]:
+def judged(bench: Bench, schedules: Mapping[str, Tried]) -> dict[str, dict[str, Estimate]]:
     """Scores of schedules on the same noises, seed by seed; what was scored before is not drawn again.
 
     Args:
         bench: of the family.
         schedules: label to schedule.
-        images: the real ones.
 
     Returns:
         Label to name of a score to its estimate over seeds.
@@ -74,7 +72,7 @@ def judged(bench: Bench, schedules: Mapping[str, Tried], images: Images) -> dict
         every: dict[str, list[float]] = {}
         for seed in range(config.first_seed, config.first_seed + config.seeds):
             key = f"quality-{config.samples}/{one.key}/seed-{seed}"
-            known = bench.once(key, partial(_scores, bench, one, images, seed))
+            known = bench.once(key, partial(_scores, bench, one, seed))
             for name, value in known["scores"].items():
                 every.setdefault(name, []).append(value)
         found[label] = {name: estimate(values) for name, values in every.items()}
@@ -83,8 +81,8 @@ def judged(bench: Bench, schedules: Mapping[str, Tried], images: Images) -> dict
     return found
 
 
-def _scores(bench: Bench, one: Tried, images: Images, seed: int) -> dict[str, Any]:
-    quality = score(_drawn(bench, one, bench.config.samples, seed), images, bench.extractor, seed=seed)
+def _scores(bench: Bench, one: Tried, seed: int) -> dict[str, Any]:
+    quality = score(_drawn(bench, one, bench.config.samples, seed), bench.images, bench.extractor, seed=seed)
     return {"scores": {quality.label(kind): quality.scores[quality.label(kind)] for kind in _KINDS}}
 
 

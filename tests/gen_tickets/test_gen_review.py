@@ -74,7 +74,8 @@ def test_controls_have_the_steps_of_their_ticket(
     assert spans == [ticket, reinit]
     assert seen[0].counts() == found.ticket.masks.counts()
     if method == "diff-pruning":  # random channels, not random entries
-        assert all(set(mask.flatten(1).float().mean(1).tolist()) <= {0.0, 1.0} for mask in seen[0].values())
+        first = [mask for name, mask in seen[0].items() if name.endswith("conv1.weight")]
+        assert all(set(mask.flatten(1).float().mean(1).tolist()) == {0.0, 1.0} for mask in first)
 
 
 def test_random_tickets_have_the_structure_of_their_ticket() -> None:
@@ -158,7 +159,7 @@ def test_a_stochastic_scheduler_adds_other_noise_than_the_images_start_from() ->
     ("words", "message"),
     [
         (["ddpm", "--method", "sr-ste"], "--densities 0.5"),
-        (["ddpm", "--method", "diff-pruning", "--densities", "0.02"], "linear layers"),
+        (["ddpm", "--method", "diff-pruning", "--densities", "0.02"], "leaves 31.9% of the weights"),
         (["gfmn", "--method", "sensitivity"], "no loss to scan"),
         (["dcgan", "--method", "rigl", "--part", "all"], "--part generator"),
         (["dcgan", "--method", "early-bird", "--densities", "0.001"], "each keep one"),
