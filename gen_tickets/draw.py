@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from common.runs.errors import UsageError
+from common.runs.ranges import AT_LEAST_ONE, check_ranges
 from gen_tickets._batches import step_seed
 from gen_tickets.networks import Network
 from gen_tickets.walk import Walk
@@ -46,8 +47,7 @@ class Sampler:
                 f"--scheduler is one of {', '.join(SCHEDULERS)}, or a class of diffusers such as "
                 f"EulerDiscreteScheduler; found {self.scheduler!r}"
             )
-        if self.steps < 1:
-            raise UsageError(f"--steps must be at least 1; found {self.steps}")
+        check_ranges(self, {"steps": AT_LEAST_ONE})
 
     def solver(self, config: Mapping[str, Any] | None = None) -> Any:
         """A scheduler of diffusers at its steps, with the noise levels of a config if there is one.

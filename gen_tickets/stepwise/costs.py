@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import numpy as np
@@ -19,9 +20,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from common import scoped
-from common.runs.errors import UsageError
 from common.runs.manifest import hardware
 from common.runs.race import race
+from common.runs.ranges import AT_LEAST_ONE, check_ranges
 from gen_tickets._intervals import SKIP, paced, refuse
 from gen_tickets.engines import channels_last
 from gen_tickets.engines import engine as made_by
@@ -72,7 +73,8 @@ def measure(
     >>> list(found), found["small"].macs, found["small"].seconds > 0, about["batch"]
     (['dense', 'small'], 4087808.0, True, 16)
     """
-    _check({"batch": batch, "threads": threads, "repeats": repeats})
+    given = SimpleNamespace(batch=batch, threads=threads, repeats=repeats)
+    check_ranges(given, dict.fromkeys(vars(given), AT_LEAST_ONE))
     inputs, one = family.network.inputs(batch), family.network.inputs(1)
     with scoped.threads(threads), torch.no_grad():
         forms = prepared(family, engine, batch, tuned=tuned) if forms is None else forms
@@ -166,12 +168,6 @@ def cost_table(
             refuse(f"no {of} of {name!r}", "a cost of every network", "Measure it first.")
         found[:, column] = cost * np.diff(-(-ends // every))  # steps before each end whose number `every` divides
     return found
-
-
-def _check(settings: Mapping[str, int]) -> None:
-    for name, value in settings.items():
-        if value < 1:
-            raise UsageError(f"--{name} must be at least 1; found {value}")
 
 
 def _calls(forms: Mapping[str, nn.Module], inputs: tuple[Tensor, ...]) -> dict[str, Callable[[], object]]:

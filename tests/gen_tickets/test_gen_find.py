@@ -199,7 +199,7 @@ def test_classes_latents_and_pipelines_go_the_same_way(tmp_path: Path, capsys: A
 def test_every_method_of_a_unet_keeps_what_it_says(method: str, tmp_path: Path, capsys: Any) -> None:
     steps = ["--training.steps", "4", "--training.batch", "2", "--quality.by", "loss", "--quality.steps", "2"]
     found = call(capsys, [*SHORT, *steps, "--method", method], tmp_path)
-    off = 0.01 if method == "diff-pruning" else 2e-3  # whole groups of channels; rows that are no multiple of four stay dense
+    off = 0.01 if method == "diff-pruning" else 2e-3  # groups of channels; rows that are no multiple of four stay dense
     assert found["weights"]["density"] == pytest.approx(0.5, abs=off)
     assert found["quality"]["name"] == "loss"
 
