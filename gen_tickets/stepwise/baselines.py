@@ -16,11 +16,11 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from gen_tickets._intervals import SKIP, refuse
+from gen_tickets._intervals import SKIP, paced, refuse
 from gen_tickets.stepwise._repair import Repair
 from gen_tickets.stepwise._tables import allowance, units
 
-__all__ = ["BASELINES", "baselines"]
+__all__ = ["BASELINES", "baselines", "by_ticket"]
 
 BASELINES = ("dense", "ticket", "small-to-large", "large-to-small", "interleaved", "uniform", "random")
 
@@ -67,6 +67,27 @@ def baselines(
                 break
     drawn = _random(prices, most, names, np.random.default_rng(seed))
     return found if drawn is None else found | {"random": drawn}
+
+
+def by_ticket(costs: np.ndarray, budget: float, names: Sequence[str]) -> list[dict[str, tuple[int, ...]]]:
+    """`baselines` with every ticket in turn, the sparsest last, where some choices rest: those are for nobody here.
+
+    Args:
+        costs: (K, M) of one image in each row.
+        budget: share of the dense cost, in (0, 1].
+        names: of the M choices, networks first, densest first.
+
+    >>> found = by_ticket(np.array([[1.0, 0.2, 0.5, 0.1]] * 2), 0.6, ["dense", "kept-10", "dense/2", "kept-10/2"])
+    >>> found[0]["small-to-large"]
+    (1, 0)
+    """
+    plain = [number for number, name in enumerate(names) if paced(name)[1] == 1]  # of `random`, too
+    kept = [names[number] for number in plain]
+    tickets = [name for name in kept[1:] if name != SKIP]
+    return [
+        {label: tuple(plain[choice] for choice in some) for label, some in found.items()}
+        for found in (baselines(costs[:, plain], budget, kept, ticket=ticket) for ticket in tickets)
+    ]
 
 
 def _small(count: int, names: Sequence[str], ticket: str | None) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cached_property
 from itertools import groupby
 from operator import itemgetter
@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from common.runs.manifest import cpu_model
 from common.runs.progress import Console
@@ -27,7 +27,6 @@ from gen_tickets._config_schedule import Schedule
 from gen_tickets._intervals import SKIP, expanded
 from gen_tickets._reference import reference
 from gen_tickets.data import Images
-from gen_tickets.distances import Statistics
 from gen_tickets.draw import Sampler
 from gen_tickets.engines import channels_last
 from gen_tickets.extractors import Extractor
@@ -38,34 +37,11 @@ from gen_tickets.stepwise.damage import Damage, Whole, table
 from gen_tickets.stepwise.family import DENSE, Family
 from gen_tickets.stepwise.grid import grid
 from gen_tickets.stepwise.trajectories import Trajectories
+from gen_tickets.stepwise.tried import Tried, folder_name
 
-__all__ = ["Bench", "Tried"]
+__all__ = ["Bench"]
 
 _REAL = 10_000  # training images, at most, that damage in data is measured by
-
-
-@dataclass(frozen=True)
-class Tried:
-    """A schedule to be tried.
-
-    Attributes:
-        runs: who does it, as in `dense` and `dense/2`, and number of steps, stretch by stretch, from noise to image.
-        sampler: scheduler and steps.
-        cost: share of what the dense network costs in all steps of the search's sampler.
-    """
-
-    runs: tuple[tuple[str, int], ...]
-    sampler: Sampler
-    cost: float
-
-    @property
-    def key(self) -> str:
-        """As a part of a key in a run: a folder's name, so of no more than a hundred letters."""
-        whole = "_".join(f"{count}x{_key(name)}" for name, count in self.runs)
-        return whole if len(whole) <= 100 else f"{whole[:80]}_{hashlib.sha256(whole.encode()).hexdigest()[:16]}"
-
-    def __str__(self) -> str:
-        return ", ".join(f"{count} steps of {name}" for name, count in self.runs)
 
 
 class Bench:
@@ -151,7 +127,7 @@ class Bench:
     def damages(self) -> np.ndarray:
         """(K, M) of every swap, each kept as soon as it is measured."""
         shape = len(self.grid.counts), len(self.names)
-        where = {cell: f"{cell[0]:02d}-{_key(self.names[cell[1]])}" for cell in np.ndindex(shape)}
+        where = {cell: f"{cell[0]:02d}-{folder_name(self.names[cell[1]])}" for cell in np.ndindex(shape)}
         keys = {cell: f"damage-{self.config.space}/{one}" for cell, one in where.items()}
         known = {cell: self.store.done(f"{self.stage}/{key}") for cell, key in keys.items()}
         done = {cell: float(one["damage"]) for cell, one in known.items() if one is not None}
@@ -173,25 +149,34 @@ class Bench:
 
     @cached_property
     def _damage(self) -> Damage:
-        """Dense trajectories from the search's own noise, that of seed 0, and what is measured on them."""
+        """What single swaps damage, on the search's own noise, that of seed 0."""
+        return self._measured_on(self.family.network.noise(self.config.noises, 0))
+
+    @cached_property
+    def _whole(self) -> Damage:
+        """What whole schedules damage, on twice as many noises that no table has seen."""
+        count = self.config.noises
+        return self._measured_on(self.family.network.noise(3 * count, 0)[count:])
+
+    def _measured_on(self, noise: Tensor) -> Damage:
+        """Dense trajectories from noise, and what is measured on them."""
         config, network = self.config, self.family.network
-        noise = network.noise(config.noises, 0)
+        real = reference(self.images.train[:_REAL], self.extractor).statistics if config.space == "data" else None
         with torch.no_grad():
             walks = Trajectories(
                 network, self.forms, noise, self.sampler, self.grid, batch=config.batch, names=self.names
             )
-        return Damage(walks, config.space, self.extractor, self._real())
-
-    def _real(self) -> Statistics | None:
-        """Of the first training images."""
-        train = self.images.train[:_REAL] if self.config.space == "data" else None
-        return None if train is None else reference(train, self.extractor).statistics
+        return Damage(walks, config.space, self.extractor, real)
 
     def joint(self, assignment: Sequence[int]) -> Whole:
-        """What a schedule does that is sampled as a whole, or was in this run."""
+        """What a schedule does that is sampled as a whole, or was in this run.
+
+        It is sampled from other noises than single swaps are: tables choose among so many schedules that the best of
+        them owes much to its noises.
+        """
         which = self.tried(assignment).key
         with threads(self.config.threads):
-            known = self.once(f"whole-{self.config.space}/{which}", lambda: asdict(self._damage.joint(assignment)))
+            known = self.once(f"look-{self.config.space}/{which}", lambda: asdict(self._whole.joint(assignment)))
         return Whole(float(known["damage"]), float(known["drift"]))
 
     def once(self, key: str, measure: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
@@ -205,7 +190,7 @@ class Bench:
 
     def took(self) -> float:
         """Seconds of all searching in this stage so far, that for other budgets and spaces included."""
-        searching = tuple(f"{self.stage}/{what}-" for what in ("costs", "damage", "whole"))
+        searching = tuple(f"{self.stage}/{what}-" for what in ("costs", "damage", "look"))
         found = (self.store.done(key) or {} for key in self.store.finished() if key.startswith(searching))
         return float(sum(one.get("took", 0.0) for one in found))
 
@@ -242,8 +227,3 @@ class Bench:
     def denoiser(self, one: Tried) -> Scheduled:
         """It as a denoiser, of the networks as they run."""
         return Scheduled(self.schedule(one), self.forms, self.levels).eval()
-
-
-def _key(label: str) -> str:
-    """A choice as a part of a folder's name."""
-    return label.replace("/", "-every-")

@@ -17,11 +17,12 @@ from gen_tickets._config_schedule import Schedule
 from gen_tickets.data import Images
 from gen_tickets.extractors import Extractor
 from gen_tickets.stepwise._checks import check
-from gen_tickets.stepwise.bench import Bench, Tried
+from gen_tickets.stepwise.bench import Bench
 from gen_tickets.stepwise.family import Family, family, folders
 from gen_tickets.stepwise.report import Outcome, write_report
 from gen_tickets.stepwise.search import Found, search
 from gen_tickets.stepwise.training import trainable, trained
+from gen_tickets.stepwise.tried import Tried
 from gen_tickets.stepwise.verify import contenders, judged, speedup
 
 __all__ = ["run"]

@@ -19,10 +19,11 @@ from common.runs.words import command_line, number, spread
 from gen_tickets._config_schedule import Schedule
 from gen_tickets._intervals import expanded
 from gen_tickets.schedule import StepSchedule
-from gen_tickets.stepwise.bench import Bench, Tried
+from gen_tickets.stepwise.bench import Bench
 from gen_tickets.stepwise.pictures import bars, front_curve, heat_map, losses
 from gen_tickets.stepwise.search import Found
 from gen_tickets.stepwise.solve import Point, point
+from gen_tickets.stepwise.tried import Tried
 from gen_tickets.stepwise.verify import shown
 
 __all__ = ["Outcome", "write_report"]

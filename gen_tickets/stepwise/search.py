@@ -10,6 +10,7 @@ import numpy as np
 
 from gen_tickets._intervals import SKIP
 from gen_tickets.stepwise._tables import ROUNDING
+from gen_tickets.stepwise.baselines import by_ticket
 from gen_tickets.stepwise.bench import Bench
 from gen_tickets.stepwise.damage import Whole
 from gen_tickets.stepwise.refine import Settings, refine
@@ -18,6 +19,8 @@ from gen_tickets.stepwise.solve import Point, best, front, point
 __all__ = ["Found", "search"]
 
 Assignment = tuple[int, ...]
+
+_MIXES = ("small-to-large", "uniform", "large-to-small", "interleaved")  # densities never fall in the first two
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,8 @@ def _called(table: np.ndarray, costs: np.ndarray) -> np.ndarray:
 
 
 def _few(bench: Bench, points: Sequence[Point], damage: np.ndarray) -> list[Point]:
-    """The dearest schedules of the front that the budget pays, those that skip nothing, and one choice everywhere.
+    """The dearest schedules of the front that the budget pays, those that skip nothing, one choice everywhere, and
+    what anybody would try.
 
     Damages of intervals do not add up: intervals skipped one after the other damage far more than the sum says, rests
     at an even pace far less. So the front alone is not enough.
@@ -100,7 +104,9 @@ def _few(bench: Bench, points: Sequence[Point], damage: np.ndarray) -> list[Poin
     even = [point((choice,) * len(damage), damage, bench.costs) for choice in range(len(bench.names))]
     fronts.append(sorted((one for one in even if np.isfinite(one.damage)), key=lambda one: -one.damage))
     payable = [[one for one in some if one.cost <= config.budget + ROUNDING] for some in fronts]
-    return [one for some in payable for one in some[-config.looks :]]
+    usual = by_ticket(bench.costs, config.budget, bench.names)
+    mixes = [some[label] for some in usual for label in _MIXES[: 2 if config.monotone else None] if label in some]
+    return [one for some in payable for one in some[-config.looks :]] + [point(m, damage, bench.costs) for m in mixes]
 
 
 def _refined(

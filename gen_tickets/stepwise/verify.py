@@ -13,15 +13,15 @@ from torch import Tensor
 from common.runs.race import race
 from common.runs.stats import Estimate, estimate
 from common.scoped import threads
-from gen_tickets._intervals import paced
 from gen_tickets.draw import denoise, draw, pixels
 from gen_tickets.engines import channels_last
 from gen_tickets.quality import score
-from gen_tickets.stepwise.baselines import baselines
-from gen_tickets.stepwise.bench import Bench, Tried
+from gen_tickets.stepwise.baselines import by_ticket
+from gen_tickets.stepwise.bench import Bench
 from gen_tickets.stepwise.family import DENSE
 from gen_tickets.stepwise.search import Found
 from gen_tickets.stepwise.solve import point
+from gen_tickets.stepwise.tried import Tried
 
 __all__ = ["contenders", "judged", "shown", "speedup"]
 
@@ -39,13 +39,7 @@ def contenders(bench: Bench, found: Found) -> dict[str, Tried]:
     budget, counts = bench.config.budget, bench.grid.counts
     costs = np.repeat(found.costs / np.array(counts)[:, None], counts, axis=0)
     damage = np.repeat(found.damage / np.array(counts)[:, None], counts, axis=0)
-    tickets = bench.family.names[1:]
-    plain = [number for number, name in enumerate(bench.names) if paced(name)[1] == 1]  # of `random`, too
-    names = [bench.names[number] for number in plain]
-    every = [
-        {label: tuple(plain[choice] for choice in some) for label, some in found.items()}
-        for found in (baselines(costs[:, plain], budget, names, ticket=ticket) for ticket in tickets)
-    ]
+    every = by_ticket(costs, budget, bench.names)
     made: dict[str, Tried] = {}
     for label in dict.fromkeys(label for some in reversed(every) for label in some):
         several = [some[label] for some in every if label in some]

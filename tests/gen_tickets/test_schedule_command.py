@@ -89,6 +89,22 @@ def test_a_schedule_from_a_run(run: Path, tmp_path: Path, capsys: pytest.Capture
     assert sum(again["steps_of"].values()) == 6
 
 
+def test_a_schedule_by_the_distance_from_training_images(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [str(run), "--budget", "0.6", "--noises", "16", "--samples", "8", "--seeds", "1", "--out", str(tmp_path)]
+    found, _ = schedule(capsys, *words, "--space", "data")
+    assert Path(found["schedule"]).name == "budget-0.6-data-macs"
+    assert found["damage"]["drift"] > 0
+    store = Run(Path(found["schedule"]).parents[1])
+    keys = list(store.finished())
+    looks = [store.done(key) or {} for key in keys if key.startswith("search/look-data/")]
+    assert found["damage"]["drift"] <= min(one["drift"] for one in looks) + 1e-12
+    own = [one["drift"] - one["damage"] for one in looks]  # that of the dense network
+    assert own == pytest.approx([own[0]] * len(own))
+    assert "rises above that of the dense network" in Path(found["report"]).read_text()
+
+
 def test_another_budget_measures_only_the_rest(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first, _ = schedule(capsys, str(run), "--budget", "1.0", "--out", str(tmp_path), "--name", "one")
     swaps = [key for key in Run(tmp_path / "one").finished() if "damage-features" in key]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from gen_tickets.draw import Sampler, denoise
 from gen_tickets.schedule import Interval, Member, ScheduleError, StepSchedule
 from gen_tickets.scheduled import Predicted, Scheduled, log_snr
-from gen_tickets.stepwise.bench import Tried
+from gen_tickets.stepwise.tried import Tried
 
 MEMBERS = {"dense": Member("", 1.0, seconds=3.0), "small": Member("", 0.2, seconds=1.0)}
 

@@ -57,6 +57,14 @@ def test_drift_decides_and_one_choice_everywhere_is_looked_at() -> None:
     assert plain.chosen.damage == min(whole.damage for whole in plain.looked.values())
 
 
+def test_what_anybody_would_try_is_looked_at() -> None:
+    """Dense and small in turn, which the front passes over as no better than one after the other."""
+    turn = (1, 0, 1, 0)
+    found = search(bench(joint=lambda one: Whole(9.0, 0.1) if one == turn else added(one), budget=0.75))
+    assert found.chosen.assignment == turn
+    assert turn not in [one.assignment for one in found.front]
+
+
 def test_nothing_dearer_than_the_budget_is_looked_at() -> None:
     found = search(bench(budget=0.45))
     assert all(COSTS[range(4), one].sum() <= 0.45 * 8 for one in found.looked)

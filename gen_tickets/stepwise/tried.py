@@ -1,0 +1,43 @@
+"""A schedule that is to be tried: who takes which steps of a sampler, and what that costs."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from gen_tickets.draw import Sampler
+
+__all__ = ["Tried", "folder_name"]
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A schedule to be tried.
+
+    Attributes:
+        runs: who does it, as in `dense` and `dense/2`, and number of steps, stretch by stretch, from noise to image.
+        sampler: scheduler and steps.
+        cost: share of what the dense network costs in all steps of the search's sampler.
+    """
+
+    runs: tuple[tuple[str, int], ...]
+    sampler: Sampler
+    cost: float
+
+    @property
+    def key(self) -> str:
+        """As a part of a key in a run: a folder's name, so of no more than a hundred letters."""
+        whole = "_".join(f"{count}x{folder_name(name)}" for name, count in self.runs)
+        return whole if len(whole) <= 100 else f"{whole[:80]}_{hashlib.sha256(whole.encode()).hexdigest()[:16]}"
+
+    def __str__(self) -> str:
+        return ", ".join(f"{count} steps of {name}" for name, count in self.runs)
+
+
+def folder_name(label: str) -> str:
+    """A choice as a part of a folder's name.
+
+    >>> folder_name("dense/2")
+    'dense-every-2'
+    """
+    return label.replace("/", "-every-")
