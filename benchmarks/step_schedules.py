@@ -2,7 +2,7 @@
 
 The families are those of `benchmarks/step_family.py`, one a seed: U-Nets `small` at 16 pixels, sampled by DDIM in 50
 steps. It is `gen-tickets schedule` with these settings, which goes on where it was broken off; a row of the results is
-a seed and a budget. On one core the first row of a seed takes some 50 minutes, another budget 1 to 5: MNIST under
+a seed and a budget. On one core the first row of a seed takes an hour, another budget 10 minutes: MNIST under
 `$GLT_DATA`, and those families in `runs`.
 
     python benchmarks/step_schedules.py --seeds 0 --budgets 1 0.75 0.5 0.35 0.2
@@ -33,6 +33,7 @@ from gen_tickets.stepwise.command import run
 
 RESULTS = Path(__file__).parent / "results" / "step_schedules.jsonl"
 KEY = ("label", "seed", "budget")
+SEARCH = 2  # whole schedules are looked at from noises of their own, mixes among them; rows before have none
 SHOWN = {
     "schedule": "the schedule found",
     "fewer-steps": "the dense network in fewer steps",
@@ -78,7 +79,7 @@ def keep(row: dict[str, Any], results: Path) -> None:
 def _shared(row: dict[str, Any]) -> dict[str, Any]:
     """The settings that rows of one label have in common: all but the budget, and the seed of the family."""
     tickets = [re.sub(r"-?seed-\d+", "", folder) for folder in row["settings"]["tickets"]]
-    return {**row["settings"], "tickets": tickets, "budget": None}
+    return {**row["settings"], "tickets": tickets, "budget": None, "search": row.get("search")}
 
 
 def tables(results: Path) -> list[str]:
@@ -103,7 +104,8 @@ def table(label: str, results: Path = RESULTS) -> list[str]:
     for budget in sorted({row["budget"] for row in rows}, reverse=True):
         found = [row for row in rows if row["budget"] == budget]
         scores = [[row["quality"][name]["mean"] for row in found if name in row["quality"]] for name in columns]
-        ratio = [row["damage"]["joint"] / row["damage"]["predicted"] for row in found if row["damage"]["predicted"]]
+        damages = [row["damage"] for row in found]
+        ratio = [one["joint"] / one["predicted"] for one in damages if min(one["joint"], one["predicted"]) > 0]
         more = [cell([row[name] for row in found]) for name in ("cost_ratio", "measured_speedup")]
         lines.append(f"| {budget:.0%} | {' | '.join([*map(cell, scores), *more, cell(ratio)])} |")
     return lines
@@ -203,7 +205,7 @@ def main() -> None:
             with Console() as console:
                 found = run(config, console)
             about = {"label": arguments.label, "seed": seed, "budget": budget, "settings": dataclasses.asdict(config)}
-            keep({**about, **found}, Path(arguments.results))
+            keep({**about, "search": SEARCH, **found}, Path(arguments.results))
 
 
 if __name__ == "__main__":

@@ -38,15 +38,15 @@ class Schedule:
     """At every how many-th step of the sampling networks may be called, 1 among them; between calls the last prediction
     is used again."""
     space: Literal["features", "pixels", "prior", "data"] = "features"
-    """Where damage is measured: features of the extractor, pixels, or a closed form without new samples, from the dense
-    network's images; or data, by the Frechet distance of features from training images."""
+    """What damage is: a distance from the dense network's images, in features, in pixels or by a closed form without
+    new samples (prior); or by how much the Frechet distance of features from training images rises (data)."""
     noises: int = 128
     """Noises from which every swap is sampled."""
     monotone: bool = False
     """Only schedules whose density never falls from noise to image."""
     looks: int = 5
-    """Schedules that are sampled as a whole, of the front, of that without skipping, and of one choice everywhere; the
-    least drift counts."""
+    """Schedules that are sampled as a whole, of the front, of that without skipping, and of one choice everywhere,
+    beside the usual mixes; from twice as many other noises, and the least drift counts."""
     refine: int = 0
     """Schedules that NSGA-II samples as a whole, from the front on; 0 leaves it out."""
     tune: int = 0
@@ -56,8 +56,8 @@ class Schedule:
     lr: float = 2e-4
     """Learning rate of that training."""
     extractor: str | None = None
-    """Of damage in features and of scores: inception, or NAME-cnn, a classifier of a data set; that of the tickets'
-    data if not given."""
+    """Of damage in features or data and of scores: inception, or NAME-cnn, a classifier of a data set; that of the
+    tickets' data if not given."""
     weights: str | None = None
     """Inception's file."""
     samples: int = 1000

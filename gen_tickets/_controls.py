@@ -11,6 +11,7 @@ from common.masks import Masks
 from common.structure import n_of_m
 from common.study.controls import random_ticket
 from common.ticket import Ticket
+from common.ticket_file import TicketError
 from gen_tickets.inner import Block, kept_of, masks, shuffled
 
 __all__ = ["INNER", "NORMS", "TWO_OF_FOUR", "random_like"]
@@ -26,6 +27,9 @@ def random_like(ticket: Ticket, seed: int, fresh: Mapping[str, Tensor] | None = 
         seed: of the masks.
         fresh: the whole state_dict to begin with; None keeps the ticket's own weights.
 
+    Raises:
+        TicketError: the recipe names a structure that there is none of.
+
     >>> import torch
     >>> on = torch.tensor([True, False, True, False])
     >>> weights = {"0.weight": torch.ones(4), "0.bias": torch.ones(4)}
@@ -35,6 +39,11 @@ def random_like(ticket: Ticket, seed: int, fresh: Mapping[str, Tensor] | None = 
     ((2, 4), True)
     """
     named = ticket.recipe.get("structure")
+    if named not in (None, INNER, NORMS, TWO_OF_FOUR):
+        raise TicketError(
+            f"found a ticket of the structure {named!r}; expected one of {INNER}, {NORMS}, {TWO_OF_FOUR}, or none. It "
+            "was made by another version: find it again with --fresh"
+        )
     sparse = [name for name, mask in ticket.masks.items() if not bool(mask.all())]
     structure = dict.fromkeys(sparse, n_of_m(2, 4)) if named == TWO_OF_FOUR else None
     drawn = random_ticket(ticket, seed, fresh, structure)

@@ -150,8 +150,8 @@ def over_timesteps(task: Denoising, *, size: int = 128, threshold: float = 0.05,
 def diff_pruning(task: Denoising, *, size: int = 128, threshold: float = 0.05, seed: int = 0) -> Scorer:
     r"""Diff-Pruning: $|w \cdot E_t[g_t]|$ with the gradients $g_t$ of `over_timesteps`, in eval mode.
 
-    The published score of a channel sums these, $\sum |w \cdot \sum_t g_t|$ over its entries, which is what
-    `common.structure.channels` ranks by within a tensor; a prune of whole networks leaves out `conv_out`.
+    The published score of a group of channels sums these, $\sum |w \cdot \sum_t g_t|$ over all that goes with it, as
+    `gen_tickets.inner.pooled` does.
 
     Args:
         task, size, threshold, seed: as for `over_timesteps`.

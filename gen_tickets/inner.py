@@ -84,11 +84,9 @@ def pooled(scores: Mapping[str, Tensor], among: Sequence[Block]) -> dict[str, Te
     """
     found = {}
     for block in among:
-        sums = [scores[name].detach().movedim(dim, 0).flatten(1).sum(1) for name, dim in block.sides(scores).items()]
-        found[block.name] = sum(
-            (one.reshape(-1, block.groups, block.channels // block.groups).sum((0, 2)) for one in sums),
-            torch.zeros(block.groups),
-        )
+        shape = -1, block.groups, block.channels // block.groups
+        rows = [scores[name].detach().cpu().movedim(dim, 0).flatten(1) for name, dim in block.sides(scores).items()]
+        found[block.name] = torch.stack([one.sum(1).reshape(shape).sum((0, 2)) for one in rows]).sum(0)
     return found
 
 
@@ -152,11 +150,11 @@ def masks(shapes: Mapping[str, Tensor], among: Sequence[Block], kept: Mapping[st
     >>> found["b.conv1.weight"].flatten().int().tolist(), found["b.conv2.weight"].flatten(1).int().tolist()
     ([1, 1, 0, 0], [[1, 1, 0, 0], [1, 1, 0, 0]])
     """
-    found = {name: torch.ones(one.shape, dtype=torch.bool) for name, one in shapes.items()}
+    found = {name: torch.ones_like(one, dtype=torch.bool) for name, one in shapes.items()}
     for block in among:
         channels = kept[block.name].repeat_interleave(block.channels // block.groups)
         for name, dim in block.sides(shapes).items():
-            repeated = channels.repeat(shapes[name].shape[dim] // block.channels)
+            repeated = channels.repeat(shapes[name].shape[dim] // block.channels).to(found[name].device)
             found[name] &= repeated.view([-1 if i == dim else 1 for i in range(shapes[name].dim())])
     return Masks(found)
 

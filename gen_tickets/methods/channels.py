@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from common.masks import Masks
@@ -54,11 +55,13 @@ def inner_blocks(recipe: Recipe, density: float) -> list[inner.Block]:
         UsageError: there are none, or what stays of the weights is more than the density.
     """
     among = inner.blocks(recipe.model)
-    floor = inner.least(recipe.params, among)
+    if not among:
+        raise UsageError("diff-pruning takes inner channels of residual blocks, of which this model has none")
+    floor = math.ceil(1e4 * inner.least(recipe.params, among)) / 1e4
     if density < floor:
         raise UsageError(
-            f"diff-pruning takes inner channels of residual blocks, and leaves {floor:.1%} of the weights of this "
-            f"model alone; found a density of {density:g}. Set it above that"
+            f"diff-pruning takes inner channels of residual blocks, and leaves {floor:.2%} of the weights of this "
+            f"model alone; found a density of {density:g}. Set at least {floor:g}"
         )
     return among
 

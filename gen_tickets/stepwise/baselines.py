@@ -70,12 +70,18 @@ def baselines(
 
 
 def by_ticket(costs: np.ndarray, budget: float, names: Sequence[str]) -> list[dict[str, tuple[int, ...]]]:
-    """`baselines` with every ticket in turn, the sparsest last, where some choices rest: those are for nobody here.
+    """`baselines` with every ticket in turn, the sparsest last; choices that rest are left out.
 
     Args:
         costs: (K, M) of one image in each row.
         budget: share of the dense cost, in (0, 1].
         names: of the M choices, networks first, densest first.
+
+    Returns:
+        A ticket each, as `baselines` does, numbers being those of all M choices.
+
+    Raises:
+        ScheduleError: see `baselines`.
 
     >>> found = by_ticket(np.array([[1.0, 0.2, 0.5, 0.1]] * 2), 0.6, ["dense", "kept-10", "dense/2", "kept-10/2"])
     >>> found[0]["small-to-large"]

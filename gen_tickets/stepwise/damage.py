@@ -50,7 +50,7 @@ class Whole:
         damage: mean squared distance from those of the dense network from the same noise; in `data`, by how much the
             drift is above the dense network's.
         drift: Frechet distance of sets of features from those of the dense network, in `data` from real ones; in pixels
-            the damage.
+            and for the prior the damage.
     """
 
     damage: float

@@ -61,7 +61,7 @@ def _scale(values: np.ndarray) -> tuple[Normalize, str]:
     if least > 0:
         return LogNorm(least, max(most, least * 1.01)), "Oranges"
     most = max(most, -least)
-    return SymLogNorm(0.01 * most, vmin=-most, vmax=most), "PuOr_r"
+    return SymLogNorm(0.1 * most, vmin=-most, vmax=most), "PuOr_r"
 
 
 @style()
@@ -88,8 +88,9 @@ def front_curve(front: Sequence[Point], looked: Sequence[Point], chosen: Point, 
     axes.plot([one.cost for one in looked], [one.damage for one in looked], "o", color=COLOURS[1], markersize=5,
               label="sampled as a whole")  # fmt: skip
     axes.plot([chosen.cost], [chosen.damage], "*", color=COLOURS[2], markersize=13, label="the schedule found")
-    found = [one.damage for one in [*front, *looked] if np.isfinite(one.damage) and one.damage > 0]
-    axes.set_yscale("symlog", linthresh=min(found, default=1.0))
+    found = [abs(one.damage) for one in [*front, *looked] if np.isfinite(one.damage) and one.damage]
+    signed = any(one.damage < 0 for one in [*front, *looked])
+    axes.set_yscale("symlog", linthresh=0.1 * max(found) if signed else min(found, default=1.0))
     axes.set_xlabel(f"cost, share of the dense network's {cost}")
     axes.set_ylabel("damage, less is better")
     axes.grid(color=GRID, linewidth=0.8)

@@ -34,6 +34,9 @@ __all__ = ["Prior", "weights"]
 class Prior:
     """The closed form for the swaps of trajectories.
 
+    Args:
+        trajectories: dense samplings, and the choices.
+
     Raises:
         ScheduleError: their sampler has a first step without any signal.
     """

@@ -42,6 +42,7 @@ _DAMAGE = {
     "data": "by how much the Frechet distance from training images, in the extractor's features, rises above that of "
     "the dense network; below zero images are better",
 }
+_IN_PIXELS = {"prior": ", in pixels"}
 _DRIFT = {
     "features": "the Frechet distance from the dense network's images",
     "data": "the Frechet distance from training images",
@@ -117,10 +118,11 @@ def _summary(config: Schedule, outcomes: Sequence[Outcome]) -> list[str]:
     texts = [
         "Small to large has a ticket in the early, noisy steps and the dense network in the late ones; large to small "
         "is the other way round; fewer steps are the dense network's.",
-        f"Damage is {_DAMAGE[config.space]}, from {config.noises} noises. The schedule's is "
-        f"{number(found.chosen.damage)}; the sum of its single swaps is {number(found.predicted)}. Of "
-        f"{len(found.looked)} schedules sampled as a whole its images drift least within the budget, "
-        f"{number(found.looked[found.chosen.assignment].drift)}: {_DRIFT.get(config.space, 'the damage')}.",
+        f"Damage is {_DAMAGE[config.space]}. Single swaps were measured from {config.noises} noises, and "
+        f"{len(found.looked)} whole schedules from {2 * config.noises} others{_IN_PIXELS.get(config.space, '')}. The "
+        f"schedule has {number(found.chosen.damage)}, the sum of its single swaps is {number(found.predicted)}. It "
+        f"drifts least within the budget, {number(found.looked[found.chosen.assignment].drift)}: "
+        f"{_DRIFT.get(config.space, 'the damage')}.",
         f"All measuring and training took {number(last.seconds)} s, that for other budgets of this run included. "
         f"Costs: engine {about['engine']}, batch {about['batch']}, threads {about['threads']}, on {about['hardware']}.",
         f"Scores are means over {config.seeds} seeds of the noise with 95 % intervals, {config.samples:,} images each.",

@@ -20,7 +20,7 @@ __all__ = ["Found", "search"]
 
 Assignment = tuple[int, ...]
 
-_MIXES = ("small-to-large", "uniform", "large-to-small", "interleaved")  # densities never fall in the first two
+_RISING, _OTHERS = ("small-to-large", "uniform"), ("large-to-small", "interleaved")
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,8 @@ def _few(bench: Bench, points: Sequence[Point], damage: np.ndarray) -> list[Poin
     fronts.append(sorted((one for one in even if np.isfinite(one.damage)), key=lambda one: -one.damage))
     payable = [[one for one in some if one.cost <= config.budget + ROUNDING] for some in fronts]
     usual = by_ticket(bench.costs, config.budget, bench.names)
-    mixes = [some[label] for some in usual for label in _MIXES[: 2 if config.monotone else None] if label in some]
+    labels = _RISING if config.monotone else _RISING + _OTHERS
+    mixes = [some[label] for some in usual for label in labels if label in some]
     return [one for some in payable for one in some[-config.looks :]] + [point(m, damage, bench.costs) for m in mixes]
 
 

@@ -10,6 +10,7 @@ from torch import nn
 from common.masks import Masks
 from common.sparse.slim import slim
 from common.ticket import Ticket
+from common.ticket_file import TicketError
 from gen_tickets import inner
 from gen_tickets._controls import INNER, random_like
 from gen_tickets.inner import Block
@@ -88,6 +89,12 @@ def test_a_random_ticket_has_as_many_groups_of_every_block_and_slims_as_well() -
     assert any(not torch.equal(drawn[name], mask) for name, mask in masks.items())
     after = [slim(model, one, INPUTS).report.parameters_after for one in (masks, drawn)]
     assert after[0] == after[1]
+
+
+def test_a_random_ticket_of_an_unknown_structure_is_refused() -> None:
+    on = torch.ones(2, 2, dtype=torch.bool)
+    with pytest.raises(TicketError, match="structure 'channels'; expected one of inner channels"):
+        random_like(Ticket(Masks({"w": on}), {"w": torch.ones(2, 2)}, recipe={"structure": "channels"}), 0)
 
 
 def test_scale_and_shift_of_the_time_embedding_go_with_their_channels() -> None:

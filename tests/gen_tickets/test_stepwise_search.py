@@ -7,11 +7,13 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+import torch
 
 from common.runs.progress import Console
 from gen_tickets._config_schedule import Schedule
 from gen_tickets._intervals import expanded
 from gen_tickets.draw import Sampler
+from gen_tickets.networks import Network
 from gen_tickets.schedule import ScheduleError
 from gen_tickets.stepwise.bench import Bench
 from gen_tickets.stepwise.damage import Whole
@@ -86,6 +88,23 @@ def test_densities_never_fall_where_they_may_not() -> None:
     assert len(found.looked) > 2
     assert any(len(set(one)) > 1 for one in found.looked)
     assert all(list(one) == sorted(one, reverse=True) for one in found.looked)
+
+
+def test_whole_schedules_are_looked_at_from_noises_of_their_own() -> None:
+    network = Network("ddpm", "tiny", (1, 8, 8))
+    asked: list[tuple[torch.Tensor, int]] = []
+    fake = SimpleNamespace(
+        config=Schedule(["run"], noises=5), family=SimpleNamespace(network=network),
+        _measured_on=lambda noise, seed: asked.append((noise, seed)),
+    )  # fmt: skip
+    for measured in (Bench._damage, Bench._whole):
+        measured.func(cast(Bench, fake))
+    (swaps, first), (looks, second) = asked
+    assert (len(swaps), len(looks)) == (5, 10)
+    every = torch.cat([swaps, looks, network.noise(20, fake.config.first_seed)])
+    assert len(every.flatten(1).unique(dim=0)) == 35
+    assert first != second  # of what a stochastic scheduler adds
+    assert second not in range(fake.config.first_seed, fake.config.first_seed + 1000)
 
 
 @pytest.mark.parametrize(("calls", "at"), [(6, [0, 1, 2, 3, 4, 5]), (4, [0, 1, 3, 4]), (3, [0, 2, 4]), (1, [0])])
