@@ -132,7 +132,8 @@ def picture(label: str, results: Path = RESULTS) -> str:
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter("{x:g}")
-    axes.set_xlabel("cost of a sampling, share of the dense network's time")
+    cost = {"seconds": "time", "macs": "multiply-adds"}[rows[0]["settings"]["cost"]]
+    axes.set_xlabel(f"cost of a sampling, share of the dense network's {cost}")
     axes.set_ylabel(f"{rows[0]['quality']['name']}, less is better")
     axes.grid(color=GRID, linewidth=0.8)
     axes.spines[["top", "right"]].set_visible(False)

@@ -159,7 +159,7 @@ def test_a_stochastic_scheduler_adds_other_noise_than_the_images_start_from() ->
     ("words", "message"),
     [
         (["ddpm", "--method", "sr-ste"], "--densities 0.5"),
-        (["ddpm", "--method", "diff-pruning", "--densities", "0.02"], "leaves 31.9% of the weights"),
+        (["ddpm", "--method", "diff-pruning", "--densities", "0.02"], "leaves 31.95% of the weights"),
         (["gfmn", "--method", "sensitivity"], "no loss to scan"),
         (["dcgan", "--method", "rigl", "--part", "all"], "--part generator"),
         (["dcgan", "--method", "early-bird", "--densities", "0.001"], "each keep one"),
