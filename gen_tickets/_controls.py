@@ -39,9 +39,9 @@ def random_like(ticket: Ticket, seed: int, fresh: Mapping[str, Tensor] | None = 
     ((2, 4), True)
     """
     named = ticket.recipe.get("structure")
-    if named not in (None, INNER, NORMS, TWO_OF_FOUR):
+    if isinstance(named, str) and named not in (INNER, NORMS, TWO_OF_FOUR):
         raise TicketError(
-            f"found a ticket of the structure {named!r}; expected one of {INNER}, {NORMS}, {TWO_OF_FOUR}, or none. It "
+            f"found a ticket of the structure {named!r}; expected one of {INNER}, {NORMS}, {TWO_OF_FOUR}. It "
             "was made by another version: find it again with --fresh"
         )
     sparse = [name for name, mask in ticket.masks.items() if not bool(mask.all())]
