@@ -71,7 +71,7 @@ def rows(words: list[str]) -> list[dict[str, Any]]:
 
 def keep(new: list[dict[str, Any]], results: Path) -> None:
     """Put rows into the results in place of those of the same key."""
-    known = {tuple(row[name] for name in KEY): row for row in (read_lines(results) if results.is_file() else [])}
+    known = {tuple(row[name] for name in KEY): row for row in read_lines(results)}
     known |= {tuple(row[name] for name in KEY): row for row in new}
     results.write_text("".join(f"{json.dumps(row)}\n" for row in known.values()), encoding="utf-8")
 

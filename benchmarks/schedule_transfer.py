@@ -64,8 +64,7 @@ def main() -> None:
     if arguments.table:
         print("\n".join(table(arguments.results)))
         return
-    known = read_lines(arguments.results) if arguments.results.is_file() else []
-    done = {tuple(row[name] for name in KEY) for row in known}
+    done = {tuple(row[name] for name in KEY) for row in read_lines(arguments.results)}
     for row in read_lines(arguments.schedules):
         if row["label"] != arguments.label or row["budget"] != arguments.budget:
             continue

@@ -9,7 +9,7 @@ a seed and a budget. On one core the first row of a seed takes an hour, another 
     python benchmarks/step_schedules.py --space prior --label prior     # an ablation
     python benchmarks/step_schedules.py --table                         # what the results hold so far, as markdown
     python benchmarks/step_schedules.py --page docs/schedules.md        # put tables where the page asks for them
-    python benchmarks/step_schedules.py --label short-tickets --picture docs/images/step-schedules.svg
+    python benchmarks/step_schedules.py --label macs --picture docs/images/step-schedules.svg
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def settings(arguments: argparse.Namespace, seed: int, budget: float) -> Schedul
 
 def keep(row: dict[str, Any], results: Path) -> None:
     """Put a row into the results in place of that of the same key; other settings under one label are refused."""
-    known = {tuple(one[name] for name in KEY): one for one in read_lines(results)} if results.is_file() else {}
+    known = {tuple(one[name] for name in KEY): one for one in read_lines(results)}
     for one in known.values():
         if one["label"] == row["label"] and _shared(one) != _shared(row):
             raise SystemExit(f"the results hold other settings under {row['label']!r}; choose another --label")

@@ -123,7 +123,7 @@ def main() -> None:
     if arguments.table:
         print("\n".join(table(arguments.results)))
         return
-    known = {row["seed"] for row in read_lines(arguments.results)} if arguments.results.is_file() else set()
+    known = {row["seed"] for row in read_lines(arguments.results)}
     for seed in sorted(set(range(arguments.seeds)) - known):
         with tempfile.TemporaryDirectory() as folder:
             row = seed_row(seed, arguments, Path(folder))

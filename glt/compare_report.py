@@ -17,9 +17,8 @@ from glt._measured import THREADS, Measured
 from glt._runs import settings_of
 from glt.compare_config import RANDOM_EDGES, Compare, filled
 from glt.comparison import Comparison, Row, verdict, worth
-from glt.config import Network
 from glt.graph import Graph
-from glt.report import definitions
+from glt.report import definitions, usual
 from glt.seeds import key
 
 __all__ = ["in_lines", "write_report"]
@@ -107,10 +106,8 @@ def in_lines(summary: Comparison, costs: Costs) -> list[str]:
 
 def _command(config: Compare) -> str:
     """The words that repeat a run: the data set, then every setting that differs from its default."""
-    plain, depth = filled(Compare(config.dataset)), Network(depth=config.network.depth)
-    usual = filled(Compare(config.dataset, rounds=config.rounds, network=depth))  # what follows from rounds and depth
-    usual = dataclasses.replace(usual, rounds=plain.rounds, network=plain.network)
-    return command_line("glt compare", config, usual, positional=("dataset",))
+    unsaid = dataclasses.replace(usual(config, filled), rounds=filled(Compare(config.dataset)).rounds)
+    return command_line("glt compare", config, unsaid, positional=("dataset",))
 
 
 def _distilled(config: Compare) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from common.runs.plots import Rung, density_curve, graph_drawing, layer_densities
 from common.runs.report import Count, Figure, Report, render
@@ -11,7 +13,7 @@ from common.runs.store import Run
 from common.runs.words import command_line as repeat
 from common.runs.words import plural
 from common.ticket import Ticket
-from glt.config import Find, Network, preset
+from glt.config import Experiment, Find, Network, preset
 from glt.data import Graph, GraphSet
 from glt.edges import Edges
 from glt.models import EDGES
@@ -19,7 +21,9 @@ from glt.summary import Level, Summary
 from glt.task_settings import Task, metric_of, units_of
 from glt.tasks import message_edges
 
-__all__ = ["command_line", "curve", "definitions", "write_report"]
+__all__ = ["command_line", "curve", "definitions", "usual", "write_report"]
+
+_Settings = TypeVar("_Settings", bound=Experiment)
 
 _NAMES = {"ticket": "ticket", "random": "random ticket", "reinit": "re-initialised", "edges": "random edges"}
 _MEASURED = (
@@ -67,11 +71,20 @@ def write_report(config: Find, graph: Graph, store: Run, summary: Summary, ticke
 
 def command_line(config: Find) -> str:
     """The words that repeat a run: the data set, then every setting that differs from its default."""
-    plain, depth = preset(Find(config.dataset)), Network(depth=config.network.depth)
-    usual = preset(Find(config.dataset, rounds=config.rounds, network=depth))  # what follows from rounds and depth
-    usual = dataclasses.replace(usual, network=plain.network)
-    words = repeat("glt find", config, usual, positional=("dataset",))
-    return words if config.rounds == plain.rounds else f"{words} --rounds {config.rounds}"
+    words = repeat("glt find", config, usual(config, preset), positional=("dataset",))
+    return words if config.rounds == preset(Find(config.dataset)).rounds else f"{words} --rounds {config.rounds}"
+
+
+def usual(config: _Settings, fill: Callable[[_Settings], _Settings]) -> _Settings:
+    """Settings that need not be said: those that follow from the data set, the rounds and the depth; the depth is said.
+
+    Args:
+        config: of `glt find` or `glt compare`.
+        fill: fills every None of such settings.
+    """
+    kind, depth = type(config), Network(depth=config.network.depth)
+    found = fill(kind(config.dataset, rounds=config.rounds, network=depth))
+    return dataclasses.replace(found, network=fill(kind(config.dataset)).network)
 
 
 def _series(level: Level) -> list[str]:

@@ -135,6 +135,9 @@ class Damage:
             ScheduleError: see `Trajectories.assigned`.
         """
         seen = self._seen(self.trajectories.assigned(assignment))
+        if self._real is not None:
+            drift = self._drift(seen)
+            return Whole(drift - self._own, drift)
         damage = self._far(seen)
         return Whole(damage, damage if self._extractor is None else self._drift(seen))
 

@@ -42,7 +42,6 @@ _DAMAGE = {
     "data": "by how much the Frechet distance from training images, in the extractor's features, rises above that of "
     "the dense network; below zero images are better",
 }
-_IN_PIXELS = {"prior": ", in pixels"}
 _DRIFT = {
     "features": "the Frechet distance from the dense network's images",
     "data": "the Frechet distance from training images",
@@ -115,11 +114,12 @@ def _speed(outcome: Outcome) -> str:
 def _summary(config: Schedule, outcomes: Sequence[Outcome]) -> list[str]:
     last = outcomes[-1]
     found, about = last.found, last.bench.measured[1]
+    unit = ", in pixels" if config.space == "prior" else ""
     texts = [
         "Small to large has a ticket in the early, noisy steps and the dense network in the late ones; large to small "
         "is the other way round; fewer steps are the dense network's.",
         f"Damage is {_DAMAGE[config.space]}. Single swaps were measured from {config.noises} noises, and "
-        f"{len(found.looked)} whole schedules from {2 * config.noises} others{_IN_PIXELS.get(config.space, '')}. The "
+        f"{len(found.looked)} whole schedules from {2 * config.noises} others{unit}. The "
         f"schedule has {number(found.chosen.damage)}, the sum of its single swaps is {number(found.predicted)}. It "
         f"drifts least within the budget, {number(found.looked[found.chosen.assignment].drift)}: "
         f"{_DRIFT.get(config.space, 'the damage')}.",
