@@ -28,7 +28,7 @@ from glt.training import trainer
 
 __all__ = ["Choice", "Round", "Search", "choose", "function"]
 
-_LEAST = 0.1
+_LEAST = 0.5
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ class Search:
     def project(self, number: int, masks: Masks) -> tuple[Masks, Mapping[str, float]]:
         """Choose weights by one training from the initial ones with all but the largest zeroed after every step.
 
-        No tensor is left with less than a tenth of its even share, lest it never comes back.
+        No tensor is left with less than half of its even share, lest it never comes back.
 
         Args:
             number: which of `densities`.

@@ -21,7 +21,7 @@ __all__ = ["teddy"]
 def teddy(search: Search) -> Iterator[Choice]:
     """The lowest degree scores go, at once; then the smallest weights after every step of one training.
 
-    Unlike as published, no tensor is left with less than a tenth of its even share, see `Search.project`.
+    Unlike as published, no tensor is left with less than half of its even share, see `Search.project`.
 
     References:
         Seo, Yun and Yang, TEDDY: Trimming Edges with Degree-based Discrimination Strategy, ICLR 2024.

@@ -154,6 +154,15 @@ def test_methods_do_it_exactly(drawn: GraphSet, settled: Find, method: str) -> N
         assert retrain(last, drawn, config, 0, task_of(drawn, config)) == found[-1].accuracy
 
 
+@pytest.mark.parametrize("method", ["default", "teddy"])
+def test_projection_leaves_no_layer_too_few_weights_to_learn(drawn: GraphSet, method: str) -> None:
+    training = Training(epochs=2)
+    config = Find(method=method, rounds=1, edges_density=0.66, weights_density=1 / 6, task=GRAPHS, training=training)
+    *_, last = climb(drawn, preset(config), 0)
+    kept = last.ticket.masks.only("net.*")
+    assert all(mask.float().mean() > 0.5 / 6 - 1 / mask.numel() for mask in kept.values())
+
+
 def test_the_commands_take_a_set(drawn: GraphSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     npz = str(write_npz(drawn, tmp_path / "drawn.npz"))
     words = ["find", npz, "--rounds", "1", "--seeds", "1", "--network.hidden", "4", "--training.epochs", "3"]
