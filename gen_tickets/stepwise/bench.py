@@ -6,7 +6,6 @@ and one with another budget measures only what is new.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -19,7 +18,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from common.runs.manifest import cpu_model
 from common.runs.progress import Console
 from common.runs.store import Run
 from common.scoped import threads
@@ -32,10 +30,11 @@ from gen_tickets.engines import channels_last
 from gen_tickets.extractors import Extractor
 from gen_tickets.schedule import Member, StepSchedule
 from gen_tickets.scheduled import Scheduled, log_snr
-from gen_tickets.stepwise.costs import cost_table, measure, prepared
-from gen_tickets.stepwise.damage import Damage, Whole, table
+from gen_tickets.stepwise.costs import cost_table, machine, measure, prepared
+from gen_tickets.stepwise.damage import Damage, Space, Swaps, Whole, table
 from gen_tickets.stepwise.family import DENSE, Family
 from gen_tickets.stepwise.grid import grid
+from gen_tickets.stepwise.prior import Prior
 from gen_tickets.stepwise.trajectories import Trajectories
 from gen_tickets.stepwise.tried import Tried, folder_name
 
@@ -90,11 +89,6 @@ class Bench:
         with threads(self.config.threads):
             return prepared(self.family, self.config.engine, self.config.batch)
 
-    @property
-    def machine(self) -> str:
-        """Eight letters that are the same on machines on which times compare."""
-        return hashlib.sha256(f"{cpu_model()} {torch.__version__}".encode()).hexdigest()[:8]
-
     @cached_property
     def measured(self) -> tuple[dict[str, Member], dict[str, Any]]:
         """The members with their costs, and what those depend on; timed once a run and machine."""
@@ -109,7 +103,7 @@ class Bench:
                 "about": about,
             }
 
-        known = self.once(f"costs-{self.machine}", timed)
+        known = self.once(f"costs-{machine()}", timed)
         members = {name: Member(**{**asdict(one), **known["costs"][name]}) for name, one in self.family.members.items()}
         return members, dict(known["about"])
 
@@ -127,49 +121,52 @@ class Bench:
     @cached_property
     def damages(self) -> np.ndarray:
         """(K, M) of every swap, each kept as soon as it is measured."""
-        shape = len(self.grid.counts), len(self.names)
+        space, shape = self.config.space, (len(self.grid.counts), len(self.names))
         where = {cell: f"{cell[0]:02d}-{folder_name(self.names[cell[1]])}" for cell in np.ndindex(shape)}
-        keys = {cell: f"damage-{self.config.space}/{one}" for cell, one in where.items()}
-        known = {cell: self.store.done(f"{self.stage}/{key}") for cell, key in keys.items()}
+        known = {cell: self.store.done(f"{self.stage}/damage-{space}/{one}") for cell, one in where.items()}
         done = {cell: float(one["damage"]) for cell, one in known.items() if one is not None}
         begin = time.perf_counter()
 
-        def tell(interval: int, choice: int, harm: float) -> None:
+        def tell(interval: int, choice: int, harms: Mapping[Space, float]) -> None:
             nonlocal begin
             now = time.perf_counter()
-            self.store.finish(f"{self.stage}/{keys[interval, choice]}", {"damage": harm, "took": now - begin})
+            found = {space: {"damage": harm} for space, harm in harms.items()}
+            self._keep("damage", where[interval, choice], space, found, now - begin)
             begin = now
-            fields = {"interval": interval + 1, "by": self.names[choice], "damage": f"{harm:.4g}"}
+            fields = {"interval": interval + 1, "by": self.names[choice], "damage": f"{harms[space]:.4g}"}
             if choice:
-                self.console.round(interval * shape[1] + choice, len(keys), fields, what="swap")
+                self.console.round(interval * shape[1] + choice, len(where), fields, what="swap")
 
-        if len(done) == len(keys):
+        if len(done) == len(where):
             return np.array([done[cell] for cell in np.ndindex(shape)]).reshape(shape)
         with threads(self.config.threads):
-            return table(self._damage, self.names, done, tell)
+            return table(self._swaps, space, self.names, done, tell)
 
     @cached_property
-    def _damage(self) -> Damage:
+    def _swaps(self) -> Swaps:
         """What single swaps damage, on the search's own noise, that of seed 0."""
-        return self._measured_on(self.family.network.noise(self.config.noises, 0), 0)
+        walks = self._walks(self.family.network.noise(self.config.noises, 0), 0)
+        return Prior(walks) if self.config.space == "prior" else self._measured(walks)
 
     @cached_property
     def _whole(self) -> Damage:
         """What whole schedules damage, on twice as many noises that no table has seen."""
         count = self.config.noises
-        return self._measured_on(self.family.network.noise(3 * count, 0)[count:], _LOOKS)
+        return self._measured(self._walks(self.family.network.noise(3 * count, 0)[count:], _LOOKS))
 
-    def _measured_on(self, noise: Tensor, seed: int) -> Damage:
-        """Dense trajectories from noise, the seed being of what a stochastic scheduler adds, and what is measured."""
-        config, network, real = self.config, self.family.network, None
-        if config.space == "data":
+    @torch.no_grad()
+    def _walks(self, noise: Tensor, seed: int) -> Trajectories:
+        """Dense trajectories from noise; the seed is of what a stochastic scheduler adds."""
+        network, forms, batch = self.family.network, self.forms, self.config.batch
+        return Trajectories(network, forms, noise, self.sampler, self.grid, batch=batch, seed=seed, names=self.names)
+
+    def _measured(self, walks: Trajectories) -> Damage:
+        """Damage in the space of the settings, and in those that cost next to nothing beside it."""
+        space, real = self.config.space, None
+        if space == "data":
             every = -(-len(self.images.train) // _REAL)  # images of one's own may be in the order of their classes
             real = reference(self.images.train[::every], self.extractor).statistics
-        with torch.no_grad():
-            walks = Trajectories(
-                network, self.forms, noise, self.sampler, self.grid, batch=config.batch, seed=seed, names=self.names
-            )
-        return Damage(walks, config.space, self.extractor, real)
+        return Damage(walks, self.extractor if space in ("features", "data") else None, real)
 
     def joint(self, assignment: Sequence[int]) -> Whole:
         """What a schedule does that is sampled as a whole, or was in this run.
@@ -177,10 +174,30 @@ class Bench:
         It is sampled from other noises than single swaps are: a table chooses among so many schedules that the best
         of them owes much to its noises.
         """
-        which = self.tried(assignment).key
-        with threads(self.config.threads):
-            known = self.once(f"look-{self.config.space}/{which}", lambda: asdict(self._whole.joint(assignment)))
+        which, space = self.tried(assignment).key, self._sampled
+        known = self.store.done(f"{self.stage}/look-{space}/{which}")
+        if known is None:
+            begin = time.perf_counter()
+            with threads(self.config.threads):
+                found = self._whole.joint(assignment)
+            kept = {space: asdict(one) for space, one in found.items()}
+            self._keep("look", which, space, kept, time.perf_counter() - begin)
+            known = kept[space]
         return Whole(float(known["damage"]), float(known["drift"]))
+
+    @property
+    def _sampled(self) -> Space:
+        """The space in which whole schedules are looked at; the prior, which is of single swaps, has pixels."""
+        return "pixels" if self.config.space == "prior" else self.config.space
+
+    def _keep(
+        self, what: str, which: str, space: Space, found: Mapping[Space, Mapping[str, float]], took: float
+    ) -> None:
+        """Keep what was measured in every space at once; the time counts for the one that asked."""
+        for one, numbers in found.items():
+            key = f"{self.stage}/{what}-{one}/{which}"
+            if one == space or self.store.done(key) is None:
+                self.store.finish(key, {**numbers, "took": took if one == space else 0.0})
 
     def once(self, key: str, measure: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
         """What is measured under a key, now or before, with the seconds it took."""

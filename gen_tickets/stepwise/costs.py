@@ -7,6 +7,7 @@ which has no weights of its own, in full.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -20,7 +21,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from common import scoped
-from common.runs.manifest import hardware
+from common.runs.manifest import cpu_model, hardware
 from common.runs.race import race
 from common.runs.ranges import AT_LEAST_ONE, check_ranges
 from gen_tickets._intervals import SKIP, paced, refuse
@@ -30,9 +31,14 @@ from gen_tickets.schedule import Member
 from gen_tickets.stepwise.family import DENSE, Family
 from gen_tickets.stepwise.grid import Grid
 
-__all__ = ["cost_table", "macs", "measure", "prepared"]
+__all__ = ["cost_table", "machine", "macs", "measure", "prepared"]
 
 _EAGER, _LAST = "eager", "channels-last"
+
+
+def machine() -> str:
+    """Eight letters that are the same on machines on which times compare."""
+    return hashlib.sha256(f"{cpu_model()} {torch.__version__}".encode()).hexdigest()[:8]
 
 
 def measure(

@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from gen_tickets._intervals import paced, refuse
+from gen_tickets.stepwise.damage import Space
 from gen_tickets.stepwise.trajectories import Trajectories
 
 __all__ = ["Prior", "weights"]
@@ -50,14 +51,20 @@ class Prior:
         self.weights = weights(levels)
 
     @torch.no_grad()
-    def __call__(self, interval: int, choice: int) -> float:
-        """The mean over images, in pixels or latents.
+    def cell(self, interval: int, choice: int) -> dict[Space, float]:
+        """The damage of one swap, the mean over images, in pixels or latents; see `Damage.cell`.
 
         Args:
             interval: its number, from noise to image.
-            choice: a number in the trajectories' `names`, and not `skip` in the first interval.
+            choice: a number in the trajectories' `names`.
+
+        Raises:
+            ScheduleError: there is no such interval or choice.
         """
         walks = self.trajectories
+        known = walks.known(interval, choice)
+        if known is not None:
+            return {"prior": known}
         model, first, total, count = walks.models[choice], walks.grid.starts[interval], 0.0, 0
         every = paced(walks.names[choice])[1]
         for steps in walks.said(interval):
@@ -68,7 +75,7 @@ class Prior:
                 moved += self.weights[first + number] * (cast(Tensor, other) - said.noise)
             total += float(moved.double().square().sum())
             count += len(moved)
-        return total / count
+        return {"prior": total / count}
 
 
 def weights(levels: Sequence[float] | np.ndarray) -> np.ndarray:

@@ -104,6 +104,24 @@ class Trajectories:
             done += len(part)
         self.dense = torch.cat(images)
 
+    def known(self, interval: int, choice: int) -> float | None:
+        """The damage of a swap that needs no look: 0 for the dense network, inf for a skipped first interval.
+
+        Args:
+            interval: its number, from noise to image.
+            choice: a number in `names`.
+
+        Raises:
+            ScheduleError: there is no such interval or choice.
+        """
+        count = len(self.grid.counts)
+        if not (0 <= interval < count and 0 <= choice < len(self.names)):
+            expected = f"an interval below {count} and a choice below {len(self.names)}"
+            refuse(f"the cell ({interval}, {choice})", expected, "Correct it.")
+        if interval == 0 and self.names[choice] == SKIP:
+            return float("inf")
+        return None if choice else 0.0
+
     def swap(self, interval: int, model: nn.Module | None, every: int = 1) -> Tensor:
         """Images (N, C, H, W) in [-1, 1] with one interval by another network, before and after by the dense one.
 

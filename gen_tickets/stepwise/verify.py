@@ -18,6 +18,7 @@ from gen_tickets.engines import channels_last
 from gen_tickets.quality import score
 from gen_tickets.stepwise.baselines import by_ticket
 from gen_tickets.stepwise.bench import Bench
+from gen_tickets.stepwise.costs import machine
 from gen_tickets.stepwise.family import DENSE
 from gen_tickets.stepwise.search import Found
 from gen_tickets.stepwise.solve import point
@@ -97,7 +98,7 @@ def speedup(bench: Bench, one: Tried) -> dict[str, Any]:
     Returns:
         `measured_speedup` against the quicker of the dense ones, and `times`; as it was measured first on this machine.
     """
-    return bench.once(f"speed-{bench.machine}/{one.key}", partial(_timed, bench, one))
+    return bench.once(f"speed-{machine()}/{one.key}", partial(_timed, bench, one))
 
 
 def _timed(bench: Bench, one: Tried) -> dict[str, Any]:

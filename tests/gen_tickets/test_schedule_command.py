@@ -103,6 +103,12 @@ def test_a_schedule_by_the_distance_from_training_images(
     own = [one["drift"] - one["damage"] for one in looks]  # that of the dense network
     assert own == pytest.approx([own[0]] * len(own))
     assert "rises above that of the dense network" in Path(found["report"]).read_text()
+    swaps = {key: store.done(key) for key in keys if key.startswith("search/damage-")}
+    assert {key.split("/")[1] for key in swaps} == {"damage-pixels", "damage-features", "damage-data"}
+    for space in ("features", "pixels"):  # of the same images
+        other, _ = schedule(capsys, *words, "--space", space)
+        assert Path(other["schedule"]).parents[1] == store.folder
+        assert {key: store.done(key) for key in store.finished() if key.startswith("search/damage-")} == swaps
 
 
 def test_another_budget_measures_only_the_rest(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -22,9 +23,9 @@ from gen_tickets.networks import Network
 from gen_tickets.schedule import ScheduleError
 from gen_tickets.scheduled import Predicted
 from gen_tickets.stepwise import trajectories
-from gen_tickets.stepwise.damage import SPACES, Damage, table
+from gen_tickets.stepwise.damage import Damage, Space, Swaps, table
 from gen_tickets.stepwise.grid import Grid
-from gen_tickets.stepwise.prior import weights
+from gen_tickets.stepwise.prior import Prior, weights
 from gen_tickets.stepwise.trajectories import Trajectories
 
 SAMPLER = Sampler("ddim", 6)
@@ -48,13 +49,19 @@ def test_a_cell_is_the_mean_squared_distance_of_a_swap(extractor: Extractor) -> 
     for interval, choice in [(0, 1), (1, 2), (2, 3)]:
         swapped = walks.swap(interval, walks.models[choice])
         by_hand = ((swapped.double() - walks.dense.double()).numpy() ** 2).reshape(3, -1).sum(1).mean()
-        assert Damage(walks).cell(interval, choice) == pytest.approx(by_hand, rel=1e-9)
+        found = Damage(walks, extractor).cell(interval, choice)
+        assert found["pixels"] == pytest.approx(by_hand, rel=1e-9)
         levels = (as_bytes(swapped).double() - as_bytes(walks.dense).double()).numpy()
         by_hand = (levels**2).reshape(3, -1).sum(1).mean()
-        assert Damage(walks, "features", extractor).cell(interval, choice) == pytest.approx(by_hand, rel=1e-9)
+        assert found["features"] == pytest.approx(by_hand, rel=1e-9)
 
 
-DISTANCES = [space for space in SPACES if space != "data"]  # from the dense network's images
+DISTANCES: tuple[Space, ...] = ("pixels", "features", "prior")  # from the dense network's images
+
+
+def measuring(walks: Trajectories, space: Space, extractor: Extractor) -> Swaps:
+    """What measures in a space."""
+    return Prior(walks) if space == "prior" else Damage(walks, extractor)
 
 
 @pytest.mark.parametrize("space", DISTANCES)
@@ -67,7 +74,7 @@ def test_damage_grows_as_weights_are_perturbed_more(space: Any, extractor: Extra
             for weight in other.parameters():
                 weight.add_(size * weight.std(correction=0) * torch.randn_like(weight))
     walks = made(models, SAMPLER)
-    found = table(Damage(walks, space, extractor), walks.names[:-1])
+    found = table(measuring(walks, space, extractor), space, walks.names[:-1])
     assert found.shape == (3, 4)
     assert (np.diff(found, axis=1) > 0).all()
     assert (found[:, 3] > 10 * found[:, 1]).all()
@@ -77,32 +84,35 @@ def test_damage_grows_as_weights_are_perturbed_more(space: Any, extractor: Extra
 def test_the_dense_column_is_nothing_and_a_skipped_beginning_everything(space: Any, extractor: Extractor) -> None:
     models = networks()
     walks = made({**models, "twin": copy.deepcopy(models["dense"])}, SAMPLER)
-    damage = Damage(walks, space, extractor)
-    found = table(damage, walks.names)
+    damage = measuring(walks, space, extractor)
+    found = table(damage, space, walks.names)
     assert walks.names == ["dense", "middle", "small", "twin", "skip"]
     assert not found[:, [0, 3]].any()
     assert found[0, 4] == np.inf
     assert (found[:, 1:3] > 0).all()
     assert (found[1:, 4] > 0).all()
-    assert np.array_equal(found, [[damage.cell(interval, choice) for choice in range(5)] for interval in range(3)])
+    assert np.array_equal(
+        found, [[damage.cell(interval, choice)[space] for choice in range(5)] for interval in range(3)]
+    )
 
 
 def test_joint_damage_is_that_of_the_whole_schedule(extractor: Extractor) -> None:
     walks = made(networks(), SAMPLER)
-    for damage in (Damage(walks), Damage(walks, "features", extractor)):
-        assert damage.joint((0, 0, 0)).damage == 0
-        assert damage.joint((0, 2, 0)).damage == damage.cell(1, 2)
+    damage = Damage(walks, extractor)
+    assert damage.spaces == ("pixels", "features")
+    assert {one.damage for one in damage.joint((0, 0, 0)).values()} == {0}
+    assert {space: one.damage for space, one in damage.joint((0, 2, 0)).items()} == damage.cell(1, 2)
     joint = (walks.assigned((2, 1, 3)) - walks.dense).double().square().sum(dim=(1, 2, 3)).mean()
-    for space in ("pixels", "prior"):
-        whole = Damage(walks, space).joint((2, 1, 3))
-        assert whole.damage == whole.drift == pytest.approx(float(joint))
+    whole = Damage(walks).joint((2, 1, 3))
+    assert list(whole) == ["pixels"]
+    assert whole["pixels"].damage == whole["pixels"].drift == pytest.approx(float(joint))
 
 
 def test_drift_is_of_sets_of_images(extractor: Extractor) -> None:
     images = torch.rand(9, 1, 8, 8, generator=torch.Generator().manual_seed(0)) - 0.5
     for changed, drifts in ((images.flip(0), False), (images + 0.25, True)):
         walks = cast(Trajectories, SimpleNamespace(dense=images, assigned=lambda _, found=changed: found))
-        whole = Damage(walks, "features", extractor).joint((0,))
+        whole = Damage(walks, extractor).joint((0,))["features"]
         assert whole.damage > 0
         assert whole.drift == pytest.approx(whole.damage if drifts else 0, rel=1e-3, abs=1e-3)
 
@@ -118,13 +128,13 @@ class Levels(nn.Module):
 def test_in_data_a_network_that_draws_like_the_real_images_does_less_than_no_damage() -> None:
     walks, levels = made(networks(), SAMPLER), wrap("levels", Levels(), (1, 8, 8))
     seen = [statistics(levels(as_bytes(images))[0]) for images in (walks.assigned((0, 2, 0)), walks.dense)]
-    damage, own = Damage(walks, "data", levels, seen[0]), frechet(seen[1], seen[0])
-    found = table(damage, walks.names[:-1])
+    damage, own = Damage(walks, levels, seen[0]), frechet(seen[1], seen[0])
+    found = table(damage, "data", walks.names[:-1])
     assert not found[:, 0].any()
     assert found[1, 2] == found.min() == pytest.approx(-own, rel=1e-3)
-    whole = damage.joint((0, 2, 0))
+    whole = damage.joint((0, 2, 0))["data"]
     assert (whole.damage, whole.drift) == pytest.approx((-own, 0), abs=1e-3 * own)
-    assert damage.joint((0, 0, 0)).drift == pytest.approx(own)
+    assert damage.joint((0, 0, 0))["data"].drift == pytest.approx(own)
 
 
 def test_the_weights_are_the_derivative_of_a_step_of_ddim() -> None:
@@ -155,7 +165,8 @@ def test_the_prior_is_exact_for_gaussian_images(intervals: int, monkeypatch: pyt
     monkeypatch.setattr(trajectories, "finisher", lambda _: lambda drawn: drawn)  # such images leave [-1, 1]
     network = Network("ddpm", "tiny", (1, 8, 8), scheduler=UNCLIPPED)
     walks = made({"dense": Unit(0.0), "small": Unit(0.02)}, Sampler("ddim", 200), intervals, network)
-    measured, prior = (table(Damage(walks, space), ["dense", "small"])[:, 1] for space in ("pixels", "prior"))
+    measured = table(Damage(walks), "pixels", ["dense", "small"])[:, 1]
+    prior = table(Prior(walks), "prior", ["dense", "small"])[:, 1]
     assert prior == pytest.approx(measured, rel=0.05)
     assert prior.max() > 3 * prior.min()
 
@@ -164,52 +175,50 @@ def test_the_prior_is_exact_for_gaussian_images(intervals: int, monkeypatch: pyt
 def test_the_prior_of_a_step_is_its_error_times_its_weight() -> None:
     models = networks()
     walks = made(models, Sampler("ddim", 3), 3, batch=2)
-    damage, factor = Damage(walks, "prior"), weights(walks.grid.levels)
+    prior, factor = Prior(walks), weights(walks.grid.levels)
     said, before = walks.said(1), [steps[0].noise for steps in walks.said(0)]
     errors = torch.cat([models["small"](*steps[0].inputs).sample - steps[0].noise for steps in said])
     held = torch.cat([earlier - steps[0].noise for earlier, steps in zip(before, said, strict=True)])
     for choice, error in ((2, errors), (3, held)):
         by_hand = factor[1] ** 2 * float(error.double().square().sum()) / 3
-        assert damage.cell(1, choice) == pytest.approx(by_hand, rel=1e-5)
+        assert prior.cell(1, choice)["prior"] == pytest.approx(by_hand, rel=1e-5)
 
 
 def test_a_table_goes_on_where_it_was_interrupted() -> None:
     walks = made(networks(), SAMPLER)
     damage, names, kept = Damage(walks), ["dense", "small", "skip"], dict[tuple[int, int], float]()
 
-    def keep(interval: int, column: int, value: float) -> None:
+    def keep(interval: int, column: int, found: Mapping[Space, float]) -> None:
         if len(kept) == 5:
             raise KeyboardInterrupt
-        kept[interval, column] = value
+        kept[interval, column] = found["pixels"]
 
     with pytest.raises(KeyboardInterrupt):
-        table(damage, names, tell=keep)
+        table(damage, "pixels", names, tell=keep)
     assert list(kept) == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1)]
     later: list[tuple[int, int]] = []
-    found = table(damage, names, kept | {(1, 1): 42.0}, lambda interval, column, _: later.append((interval, column)))
+    kept[1, 1] = 42.0
+    found = table(damage, "pixels", names, kept, lambda interval, column, _: later.append((interval, column)))
     assert later == [(1, 2), (2, 0), (2, 1), (2, 2)]
     assert found[1, 1] == 42.0
-    assert found[2, 1] == damage.cell(2, 2)  # of the network of that name, wherever it stands
-    assert found[2, 2] == damage.cell(2, 3)
+    assert found[2, 1] == damage.cell(2, 2)["pixels"]  # of the network of that name, wherever it stands
+    assert found[2, 2] == damage.cell(2, 3)["pixels"]
 
 
 @pytest.mark.parametrize(
     ("kind", "wrong", "text"),
     [
-        (UsageError, lambda walks: Damage(walks, "pixel"), "found 'pixel'"),
-        (UsageError, lambda walks: Damage(walks, "features"), "needs an extractor; found none"),
-        (UsageError, lambda walks: Damage(walks, "data"), "damage in data needs an extractor; found none"),
         (
             UsageError,
-            lambda walks: Damage(walks, "data", wrap("bytes", Bytes(), (1, 8, 8))),
-            "damage in data needs real images; found none",
+            lambda walks: Damage(walks, real=statistics(torch.rand(9, 2))),
+            "damage in data needs an extractor; found none",
         ),
         (ScheduleError, lambda walks: Damage(walks).cell(3, 1), "found the cell (3, 1); expected an interval below 3"),
         (ScheduleError, lambda walks: Damage(walks).cell(-1, 1), "found the cell (-1, 1)"),
         (ScheduleError, lambda walks: Damage(walks).cell(0, 4), "and a choice below 4"),
         (
             ScheduleError,
-            lambda walks: table(Damage(walks), ["dense", "tiny"]),
+            lambda walks: table(Damage(walks), "pixels", ["dense", "tiny"]),
             "found a choice 'tiny'; expected one of",
         ),
     ],
@@ -224,4 +233,4 @@ def test_a_first_step_without_any_signal_has_no_prior() -> None:
     walks = made(networks(), Sampler("ddim", 3))
     walks.grid = Grid(walks.grid.bounds, walks.grid.counts, (-np.inf, *walks.grid.levels[1:]))
     with pytest.raises(ScheduleError, match="found a first step without any signal; expected finite log-SNRs"):
-        Damage(walks, "prior")
+        Prior(walks)

@@ -95,9 +95,9 @@ def test_whole_schedules_are_looked_at_from_noises_of_their_own() -> None:
     asked: list[tuple[torch.Tensor, int]] = []
     fake = SimpleNamespace(
         config=Schedule(["run"], noises=5), family=SimpleNamespace(network=network),
-        _measured_on=lambda noise, seed: asked.append((noise, seed)),
+        _walks=lambda noise, seed: asked.append((noise, seed)), _measured=lambda _: None,
     )  # fmt: skip
-    for measured in (Bench._damage, Bench._whole):
+    for measured in (Bench._swaps, Bench._whole):
         measured.func(cast(Bench, fake))
     (swaps, first), (looks, second) = asked
     assert (len(swaps), len(looks)) == (5, 10)
