@@ -38,13 +38,12 @@ from common.apply import gated
 from common.apply_gates import Gates
 from common.gates import Step
 from common.masks import Masks, prunable
-from common.runs.errors import DivergedError
 from common.scoped import seeded
 from glt.edge_thresholds import EdgeThresholds
 from glt.features import Features
 from glt.link_scores import Given
 from glt.method_settings import AdaGLT
-from glt.methods.search import Choice, Search
+from glt.methods.search import Choice, Search, at_once
 from glt.models import EDGES, WEIGHTS, GraphModel
 from glt.tasks import Task
 from glt.training import trainer
@@ -112,10 +111,7 @@ def train(search: Search, number: int) -> Found:
                     found.penalties = _steered(found.penalties, learned, density, settings.steering)
                     _step(model, task, gates, edges, found.penalties, optimizer)
     if not found.epoch:
-        raise DivergedError(
-            f"the search diverged: found outputs that are not finite after its first epoch with lr {settings.lr:g}; "
-            "expected finite ones. Lower --adaglt.lr."
-        )
+        raise at_once("--adaglt.lr", settings.lr)
     return found
 
 

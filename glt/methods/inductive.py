@@ -27,7 +27,6 @@ from torch import Tensor
 
 from common.apply import gated, masked
 from common.masks import Masks, prunable
-from common.runs.errors import DivergedError
 from common.scoped import seeded
 from common.scores import magnitude
 from glt.config import Training
@@ -35,7 +34,7 @@ from glt.edges import Edges
 from glt.link_scores import Given
 from glt.masker import Masker, save
 from glt.method_settings import Inductive
-from glt.methods.search import Choice, Round, Search
+from glt.methods.search import Choice, Round, Search, at_once
 from glt.models import EDGES, WEIGHTS, GraphModel
 from glt.tasks import Task
 from glt.training import adam
@@ -106,10 +105,7 @@ def train_masker(
                     task.loss(model).backward()  # type: ignore[no-untyped-call]
                     optimizer.step()
     if not result.history:
-        raise DivergedError(
-            f"the search diverged: found outputs that are not finite after its first epoch with lr {settings.lr:g}; "
-            "expected finite ones. Lower --inductive.lr."
-        )
+        raise at_once("--inductive.lr", settings.lr)
     if EDGES in masks:
         masker.load_state_dict(result.state)
         result.masker, result.scores[EDGES] = masker, view.scores(masker, task)

@@ -18,6 +18,7 @@ from common.allocate import prune
 from common.apply import masked
 from common.masks import Masks, prunable
 from common.project import projected
+from common.runs.errors import DivergedError
 from common.structure import Structure, entries
 from common.ticket import Ticket
 from glt.config import Find
@@ -26,7 +27,7 @@ from glt.models import EDGES, WEIGHTS, GraphModel
 from glt.tasks import Task, Teacher
 from glt.training import trainer
 
-__all__ = ["Choice", "Round", "Search", "choose", "function"]
+__all__ = ["Choice", "Round", "Search", "at_once", "choose", "function"]
 
 _LEAST = 0.5
 
@@ -205,6 +206,14 @@ class Search:
         """Train a model as it is."""
         train = trainer(self.task, self.config.training, self.seed, teacher=self.teacher)
         return train(model, 0, self.config.training.epochs)
+
+
+def at_once(option: str, lr: float | None) -> DivergedError:
+    """The error of a search that left nothing finite after its first epoch."""
+    return DivergedError(
+        f"the search diverged: found outputs that are not finite after its first epoch with lr {lr}; "
+        f"expected finite ones. Lower {option}."
+    )
 
 
 def function(method: str) -> Callable[[Search], Iterator[Choice]]:

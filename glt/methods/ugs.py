@@ -23,11 +23,10 @@ from torch import Tensor, nn
 from common.apply import gated
 from common.gates import Soft
 from common.masks import Masks
-from common.runs.errors import DivergedError
 from common.scoped import seeded
 from glt.config import Training
 from glt.method_settings import UGS
-from glt.methods.search import Choice, Round, Search
+from glt.methods.search import Choice, Round, Search, at_once
 from glt.models import EDGES, GraphModel
 from glt.tasks import Task
 from glt.training import adam
@@ -68,10 +67,7 @@ def train_masks(model: GraphModel, masks: Masks, task: Task, training: Training,
                     result.epoch = epoch
                     result.scores = {name: score.clone() for name, score in soft.scores().items()}
     if not result.history:
-        raise DivergedError(
-            f"mask training diverged: found outputs that are not finite after its first epoch with lr {training.lr:g}; "
-            "expected finite ones. Lower --training.lr."
-        )
+        raise at_once("--training.lr", training.lr)
     return result
 
 

@@ -27,11 +27,10 @@ from torch import Tensor, nn
 from common.apply import gated
 from common.gates import Soft
 from common.masks import Masks
-from common.runs.errors import DivergedError
 from common.scoped import seeded
 from glt.config import Training
 from glt.method_settings import Wasserstein
-from glt.methods.search import Choice, Round, Search
+from glt.methods.search import Choice, Round, Search, at_once
 from glt.models import EDGES, GraphModel
 from glt.sinkhorn import transport
 from glt.tasks import NodeClassification, Teacher, node_task
@@ -119,10 +118,7 @@ def train_masks(
                     result.epoch = epoch
                     result.scores = {n: score.double() + _BELOW * ties[n] for n, score in soft.scores().items()}
     if not result.history:
-        raise DivergedError(
-            f"mask training diverged: found outputs that are not finite after its first epoch with lr {training.lr:g}; "
-            "expected finite ones. Lower --training.lr."
-        )
+        raise at_once("--training.lr", training.lr)
     return result
 
 

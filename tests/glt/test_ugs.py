@@ -88,5 +88,5 @@ def test_a_round_ends_where_degrees_turn_negative_and_keeps_its_best_epoch(graph
 
 
 def test_mask_training_that_never_is_finite_says_so(graph: Graph, config: Find) -> None:
-    with pytest.raises(DivergedError, match=r"mask training diverged.*Lower --training\.lr"):
+    with pytest.raises(DivergedError, match=r"the search diverged.*Lower --training\.lr"):
         run(graph, replace(config, training=replace(config.training, lr=1e30)))

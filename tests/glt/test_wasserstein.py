@@ -139,5 +139,5 @@ def test_given_edges_do_not_move(graph: Graph, config: Find) -> None:
 
 def test_a_round_that_never_is_finite_says_so(graph: Graph, config: Find) -> None:
     config = replace(config, training=replace(config.training, lr=1e30))
-    with pytest.raises(DivergedError, match=r"mask training diverged.*Lower --training\.lr"):
+    with pytest.raises(DivergedError, match=r"the search diverged.*Lower --training\.lr"):
         run(graph, config)
