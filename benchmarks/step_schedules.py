@@ -106,19 +106,19 @@ def table(label: str, results: Path = RESULTS) -> list[str]:
         ratio = [one["joint"] / one["predicted"] for one in damages if min(one["joint"], one["predicted"]) > 0]
         more = [cell([row[name] for row in found]) for name in ("cost_ratio", "measured_speedup")]
         lines.append(f"| {budget:.0%} | {' | '.join([*cells, *more, cell(ratio)])} |")
-    columns, scores = _scores("kernel", rows, 1000)
-    lines += ["", f"{rows[0]['kernel']['name']}, in thousandths.", ""]
+    columns, scores = _scores("kernel", rows)
+    lines += ["", f"{rows[0]['kernel']['name']}:", ""]
     lines += [f"| budget | {' | '.join(columns)} |", "| --- |" + " --- |" * len(columns)]
     return lines + [f"| {budget:.0%} | {' | '.join(cells)} |" for budget, cells in scores.items()]
 
 
-def _scores(score: str, rows: list[dict[str, Any]], times: float = 1.0) -> tuple[list[str], dict[float, list[str]]]:
+def _scores(score: str, rows: list[dict[str, Any]]) -> tuple[list[str], dict[float, list[str]]]:
     """The schedules that were scored, and by budget a cell for each of them."""
     columns = list(dict.fromkeys(name for row in rows for name in row[score] if name != "name"))
     cells = {}
     for budget in sorted({row["budget"] for row in rows}, reverse=True):
         found = [row[score] for row in rows if row["budget"] == budget]
-        every = [[times * one[name]["mean"] for one in found if name in one] for name in columns]
+        every = [[one[name]["mean"] for one in found if name in one] for name in columns]
         cells[budget] = [_cell(values, len(_seeds(rows))) for values in every]
     return columns, cells
 

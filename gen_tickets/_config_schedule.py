@@ -71,7 +71,7 @@ class Schedule:
     out: str = "runs"
     """Folder of run folders."""
     name: str | None = None
-    """Name of the run folder; a hash of the settings if not given. Other budgets go on in the same one."""
+    """Name of the run folder; a hash of the settings if not given. Other budgets and spaces go on in the same one."""
     fresh: bool = False
     """Start over instead of going on."""
     json: bool = False

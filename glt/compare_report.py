@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -106,8 +105,7 @@ def in_lines(summary: Comparison, costs: Costs) -> list[str]:
 
 def _command(config: Compare) -> str:
     """The words that repeat a run: the data set, then every setting that differs from its default."""
-    unsaid = dataclasses.replace(usual(config, filled), rounds=filled(Compare(config.dataset)).rounds)
-    return command_line("glt compare", config, unsaid, positional=("dataset",))
+    return command_line("glt compare", config, usual(config, filled), positional=("dataset",))
 
 
 def _distilled(config: Compare) -> str:

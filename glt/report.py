@@ -71,20 +71,19 @@ def write_report(config: Find, graph: Graph, store: Run, summary: Summary, ticke
 
 def command_line(config: Find) -> str:
     """The words that repeat a run: the data set, then every setting that differs from its default."""
-    words = repeat("glt find", config, usual(config, preset), positional=("dataset",))
-    return words if config.rounds == preset(Find(config.dataset)).rounds else f"{words} --rounds {config.rounds}"
+    return repeat("glt find", config, usual(config, preset), positional=("dataset",))
 
 
 def usual(config: _Settings, fill: Callable[[_Settings], _Settings]) -> _Settings:
-    """Settings that need not be said: those that follow from the data set, the rounds and the depth; the depth is said.
+    """Settings that need not be said: those that follow from the data set, the rounds and the depth, which are said.
 
     Args:
         config: of `glt find` or `glt compare`.
         fill: fills every None of such settings.
     """
     kind, depth = type(config), Network(depth=config.network.depth)
-    found = fill(kind(config.dataset, rounds=config.rounds, network=depth))
-    return dataclasses.replace(found, network=fill(kind(config.dataset)).network)
+    plain, found = fill(kind(config.dataset)), fill(kind(config.dataset, rounds=config.rounds, network=depth))
+    return dataclasses.replace(found, network=plain.network, rounds=plain.rounds)
 
 
 def _series(level: Level) -> list[str]:

@@ -1,7 +1,7 @@
 """Where schedules are measured: the networks in the form of an engine, what they cost, what they damage.
 
 Everything that is measured is kept at once under `rounds/STAGE/` of a run, so that a search that is broken off goes on,
-and one with another budget measures only what is new.
+and one with another budget or in another space measures only what is new.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ class Bench:
         return Trajectories(network, forms, noise, self.sampler, self.grid, batch=batch, seed=seed, names=self.names)
 
     def _measured(self, walks: Trajectories) -> Damage:
-        """Damage in the space of the settings, and in those that cost next to nothing beside it."""
+        """Damage in the space of the settings, and in those that need no other samples and no other features."""
         space, real = self.config.space, None
         if space == "data":
             every = -(-len(self.images.train) // _REAL)  # images of one's own may be in the order of their classes

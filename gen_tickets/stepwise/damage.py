@@ -41,12 +41,18 @@ Space = Literal["pixels", "features", "prior", "data"]
 
 
 class Swaps(Protocol):
-    """What can tell the damage of single swaps: `Damage`, or `gen_tickets.stepwise.prior.Prior`."""
+    """What can tell the damage of single swaps: `Damage`, or `gen_tickets.stepwise.prior.Prior`.
+
+    Attributes:
+        trajectories: dense samplings, and the choices.
+        spaces: those that are measured.
+    """
 
     trajectories: Trajectories
+    spaces: tuple[Space, ...]
 
     def cell(self, interval: int, choice: int) -> Mapping[Space, float]:
-        """The damage of one swap, by space."""
+        """The damage of one swap by space, see `Damage.cell`."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,7 @@ class Damage:
     Args:
         trajectories: dense samplings, and the choices.
         extractor: of `features`, see `gen_tickets.extractors.load`; without one damage is in pixels, of [-1, 1], alone.
+            Sets of features need two noises at least.
         real: statistics of the features of real images, by which damage is in `data` too.
 
     Attributes:
@@ -97,7 +104,7 @@ class Damage:
     ) -> None:
         if real is not None and extractor is None:
             raise UsageError("damage in data needs an extractor; found none. Name one, or leave the real images out.")
-        self.trajectories = trajectories
+        self.trajectories, self._images = trajectories, trajectories.dense.double().flatten(1)
         self.spaces: tuple[Space, ...] = ("pixels",)
         if extractor is not None:
             self.spaces += ("features",)
@@ -123,7 +130,7 @@ class Damage:
         if known is not None:
             return dict.fromkeys(self.spaces, known)
         images = walks.swap(interval, walks.models[choice], paced(walks.names[choice])[1])
-        found: dict[Space, float] = {"pixels": self._moved(images)}
+        found: dict[Space, float] = {"pixels": _apart(images.double().flatten(1), self._images)}
         if "features" in self.spaces:
             seen = self._seen(images)
             found["features"] = _apart(seen, self._dense)
@@ -141,7 +148,7 @@ class Damage:
             ScheduleError: see `Trajectories.assigned`.
         """
         images = self.trajectories.assigned(assignment)
-        moved = self._moved(images)
+        moved = _apart(images.double().flatten(1), self._images)
         found: dict[Space, Whole] = {"pixels": Whole(moved, moved)}
         if "features" in self.spaces:
             seen = self._seen(images)
@@ -151,9 +158,6 @@ class Damage:
                 drift = frechet(about, self._real)
                 found["data"] = Whole(drift - self._own, drift)
         return found
-
-    def _moved(self, images: Tensor) -> float:
-        return _apart(images.double().flatten(1), self.trajectories.dense.double().flatten(1))
 
     def _seen(self, images: Tensor) -> Tensor:
         return self._extractor(as_bytes(images))[0].double().flatten(1)
@@ -181,6 +185,7 @@ def table(
 
     Raises:
         ScheduleError: there is no such choice.
+        UsageError: the space is not measured there.
 
     >>> from gen_tickets.draw import Sampler
     >>> from gen_tickets.models import build
@@ -198,6 +203,8 @@ def table(
     for name in names:
         if name not in known:
             refuse(f"a choice {name!r}", f"one of {', '.join(known)}", "Correct the name.")
+    if space not in swaps.spaces:
+        raise UsageError(f"damage is measured in {', '.join(swaps.spaces)} here; found {space!r}. Name one of them.")
     found = np.zeros((len(swaps.trajectories.grid.counts), len(names)))
     for interval, column in np.ndindex(found.shape):
         if done is not None and (interval, column) in done:

@@ -38,9 +38,15 @@ class Prior:
     Args:
         trajectories: dense samplings, and the choices.
 
+    Attributes:
+        trajectories: the same.
+        spaces: `prior` alone.
+
     Raises:
         ScheduleError: their sampler has a first step without any signal.
     """
+
+    spaces: tuple[Space, ...] = ("prior",)
 
     def __init__(self, trajectories: Trajectories) -> None:
         self.trajectories, levels = trajectories, trajectories.grid.levels
@@ -48,7 +54,7 @@ class Prior:
             refuse(
                 "a first step without any signal", "finite log-SNRs", "Measure in pixels, or with another scheduler."
             )
-        self.weights = weights(levels)
+        self._weights = weights(levels)
 
     @torch.no_grad()
     def cell(self, interval: int, choice: int) -> dict[Space, float]:
@@ -72,7 +78,7 @@ class Prior:
             for number, said in enumerate(steps):
                 if model is not None and (first + number) % every == 0:
                     other = model(*said.inputs).sample.float()
-                moved += self.weights[first + number] * (cast(Tensor, other) - said.noise)
+                moved += self._weights[first + number] * (cast(Tensor, other) - said.noise)
             total += float(moved.double().square().sum())
             count += len(moved)
         return {"prior": total / count}

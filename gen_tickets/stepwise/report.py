@@ -38,7 +38,8 @@ _REFERENCES = [
 _DAMAGE = {
     "features": "the mean squared distance in the extractor's features from the dense network's images",
     "pixels": "the mean squared distance in pixels from the dense network's images",
-    "prior": "a closed form of the mean squared distance in pixels from the dense network's images",
+    "prior": "a closed form of the mean squared distance, in pixels or where it draws them in latents, from the dense "
+    "network's images",
     "data": "by how much the Frechet distance from training images, in the extractor's features, rises above that of "
     "the dense network; below zero images are better",
 }
@@ -123,7 +124,8 @@ def _summary(config: Schedule, outcomes: Sequence[Outcome]) -> list[str]:
         f"schedule has {number(found.chosen.damage)}, the sum of its single swaps is {number(found.predicted)}. It "
         f"drifts least within the budget, {number(found.looked[found.chosen.assignment].drift)}: "
         f"{_DRIFT.get(config.space, 'the damage')}.",
-        f"All measuring and training took {number(last.seconds)} s, that for other budgets of this run included. "
+        f"All measuring and training took {number(last.seconds)} s, that for other budgets and spaces of this run "
+        f"included. "
         f"Costs: engine {about['engine']}, batch {about['batch']}, threads {about['threads']}, on {about['hardware']}.",
         f"Scores are means over {config.seeds} seeds of the noise with 95 % intervals, {config.samples:,} images each.",
     ]

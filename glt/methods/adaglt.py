@@ -43,7 +43,7 @@ from glt.edge_thresholds import EdgeThresholds
 from glt.features import Features
 from glt.link_scores import Given
 from glt.method_settings import AdaGLT
-from glt.methods.search import Choice, Search, at_once
+from glt.methods.search import Choice, Search, diverged_at_once
 from glt.models import EDGES, WEIGHTS, GraphModel
 from glt.tasks import Task
 from glt.training import trainer
@@ -111,7 +111,7 @@ def train(search: Search, number: int) -> Found:
                     found.penalties = _steered(found.penalties, learned, density, settings.steering)
                     _step(model, task, gates, edges, found.penalties, optimizer)
     if not found.epoch:
-        raise at_once("--adaglt.lr", settings.lr)
+        raise diverged_at_once("--adaglt.lr", settings.lr)
     return found
 
 

@@ -34,7 +34,7 @@ from glt.edges import Edges
 from glt.link_scores import Given
 from glt.masker import Masker, save
 from glt.method_settings import Inductive
-from glt.methods.search import Choice, Round, Search, at_once
+from glt.methods.search import Choice, Round, Search, diverged_at_once
 from glt.models import EDGES, WEIGHTS, GraphModel
 from glt.tasks import Task
 from glt.training import adam
@@ -105,7 +105,7 @@ def train_masker(
                     task.loss(model).backward()  # type: ignore[no-untyped-call]
                     optimizer.step()
     if not result.history:
-        raise at_once("--inductive.lr", settings.lr)
+        raise diverged_at_once("--inductive.lr", settings.lr)
     if EDGES in masks:
         masker.load_state_dict(result.state)
         result.masker, result.scores[EDGES] = masker, view.scores(masker, task)

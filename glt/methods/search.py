@@ -27,7 +27,7 @@ from glt.models import EDGES, WEIGHTS, GraphModel
 from glt.tasks import Task, Teacher
 from glt.training import trainer
 
-__all__ = ["Choice", "Round", "Search", "at_once", "choose", "function"]
+__all__ = ["Choice", "Round", "Search", "choose", "diverged_at_once", "function"]
 
 _LEAST = 0.5
 
@@ -208,10 +208,15 @@ class Search:
         return train(model, 0, self.config.training.epochs)
 
 
-def at_once(option: str, lr: float | None) -> DivergedError:
-    """The error of a search that left nothing finite after its first epoch."""
+def diverged_at_once(option: str, lr: float | None) -> DivergedError:
+    """The error of a search that has nothing finite after its first epoch.
+
+    Args:
+        option: of the command line, which sets the learning rate.
+        lr: what it is set to; filled settings have one.
+    """
     return DivergedError(
-        f"the search diverged: found outputs that are not finite after its first epoch with lr {lr}; "
+        f"the search diverged: found outputs that are not finite after its first epoch with lr {lr:g}; "
         f"expected finite ones. Lower {option}."
     )
 

@@ -26,7 +26,7 @@ from common.masks import Masks
 from common.scoped import seeded
 from glt.config import Training
 from glt.method_settings import UGS
-from glt.methods.search import Choice, Round, Search, at_once
+from glt.methods.search import Choice, Round, Search, diverged_at_once
 from glt.models import EDGES, GraphModel
 from glt.tasks import Task
 from glt.training import adam
@@ -67,7 +67,7 @@ def train_masks(model: GraphModel, masks: Masks, task: Task, training: Training,
                     result.epoch = epoch
                     result.scores = {name: score.clone() for name, score in soft.scores().items()}
     if not result.history:
-        raise at_once("--training.lr", training.lr)
+        raise diverged_at_once("--training.lr", training.lr)
     return result
 
 

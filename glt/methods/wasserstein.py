@@ -30,7 +30,7 @@ from common.masks import Masks
 from common.scoped import seeded
 from glt.config import Training
 from glt.method_settings import Wasserstein
-from glt.methods.search import Choice, Round, Search, at_once
+from glt.methods.search import Choice, Round, Search, diverged_at_once
 from glt.models import EDGES, GraphModel
 from glt.sinkhorn import transport
 from glt.tasks import NodeClassification, Teacher, node_task
@@ -118,7 +118,7 @@ def train_masks(
                     result.epoch = epoch
                     result.scores = {n: score.double() + _BELOW * ties[n] for n, score in soft.scores().items()}
     if not result.history:
-        raise at_once("--training.lr", training.lr)
+        raise diverged_at_once("--training.lr", training.lr)
     return result
 
 

@@ -104,11 +104,15 @@ def test_a_schedule_by_the_distance_from_training_images(
     assert own == pytest.approx([own[0]] * len(own))
     assert "rises above that of the dense network" in Path(found["report"]).read_text()
     swaps = {key: store.done(key) for key in keys if key.startswith("search/damage-")}
-    assert {key.split("/")[1] for key in swaps} == {"damage-pixels", "damage-features", "damage-data"}
+    took = {key: one["took"] for key, one in swaps.items() if one is not None}
+    assert all((seconds > 0) == ("-data/" in key) for key, seconds in took.items())  # time counts once
     for space in ("features", "pixels"):  # of the same images
         other, _ = schedule(capsys, *words, "--space", space)
         assert Path(other["schedule"]).parents[1] == store.folder
         assert {key: store.done(key) for key in store.finished() if key.startswith("search/damage-")} == swaps
+    other, _ = schedule(capsys, *words, "--space", "prior")
+    assert "others, in pixels" in Path(other["report"]).read_text()
+    assert not any("look-prior" in key for key in store.finished())
 
 
 def test_another_budget_measures_only_the_rest(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -213,6 +213,8 @@ def test_a_table_goes_on_where_it_was_interrupted() -> None:
             lambda walks: Damage(walks, real=statistics(torch.rand(9, 2))),
             "damage in data needs an extractor; found none",
         ),
+        (UsageError, lambda walks: table(Damage(walks), "features", ["dense"]), "in pixels here; found 'features'"),
+        (UsageError, lambda walks: table(Prior(walks), "pixels", ["dense"]), "in prior here; found 'pixels'"),
         (ScheduleError, lambda walks: Damage(walks).cell(3, 1), "found the cell (3, 1); expected an interval below 3"),
         (ScheduleError, lambda walks: Damage(walks).cell(-1, 1), "found the cell (-1, 1)"),
         (ScheduleError, lambda walks: Damage(walks).cell(0, 4), "and a choice below 4"),

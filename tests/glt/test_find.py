@@ -185,4 +185,4 @@ def test_the_report_repeats_the_run_in_words() -> None:
 
     assert command_line(preset(Find())) == "glt find digits"
     config = preset(Find("cora", rounds=3, symmetric=False, network=Network(depth=4)))
-    assert command_line(config) == "glt find cora --symmetric false --network.depth 4 --rounds 3"
+    assert command_line(config) == "glt find cora --rounds 3 --symmetric false --network.depth 4"
