@@ -125,9 +125,9 @@ def _scores(score: str, rows: list[dict[str, Any]]) -> tuple[list[str], dict[flo
 
 @style()
 def picture(label: str, results: Path = RESULTS) -> str:
-    """The score of every schedule against its cost, as an `<svg>` element."""
+    """The score of every schedule against its cost, small points of seeds and lines through means, as an `<svg>`."""
     rows = _rows(label, results)
-    figure = new_figure(7.0, 4.2)
+    figure = new_figure(8.4, 4.2)
     axes = figure.add_subplot()
     dense = estimate([row["quality"]["dense"]["mean"] for row in rows])
     axes.axhline(dense.mean, color=INK, linewidth=1.0, linestyle=":", label="dense in 50 steps")
@@ -137,10 +137,11 @@ def picture(label: str, results: Path = RESULTS) -> str:
             if name in row["quality"]:
                 one = row["quality"][name]
                 points.setdefault(row["budget"], []).append((one["cost"], one["mean"]))
-        line = sorted((estimate(c for c, _ in some).mean, estimate(q for _, q in some)) for some in points.values())
-        error = [score.ci95 or 0.0 for _, score in line]
-        axes.errorbar([cost for cost, _ in line], [score.mean for _, score in line], error, marker="o", markersize=4,
-                      color=colour, label=shown, linewidth=2.2 if name == "schedule" else 1.2)  # fmt: skip
+        means = sorted(tuple(estimate(values).mean for values in zip(*some, strict=True)) for some in points.values())
+        axes.plot(*zip(*means, strict=True), marker="o", markersize=5, color=colour, label=shown,
+                  linewidth=2.2 if name == "schedule" else 1.2)  # fmt: skip
+        every = [one for some in points.values() for one in some]
+        axes.scatter(*zip(*every, strict=True), s=8, color=colour, alpha=0.5)
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter("{x:g}")
@@ -149,7 +150,7 @@ def picture(label: str, results: Path = RESULTS) -> str:
     axes.set_ylabel(f"{rows[0]['quality']['name']}, less is better")
     axes.grid(color=GRID, linewidth=0.8)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
     return to_svg(figure, "schedules against their baselines")
 
 
