@@ -130,7 +130,7 @@ class Bench:
         def tell(interval: int, choice: int, harms: Mapping[Space, float]) -> None:
             nonlocal begin
             now = time.perf_counter()
-            found = {space: {"damage": harm} for space, harm in harms.items()}
+            found = {one: {"damage": harm} for one, harm in harms.items()}
             self._keep("damage", where[interval, choice], space, found, now - begin)
             begin = now
             fields = {"interval": interval + 1, "by": self.names[choice], "damage": f"{harms[space]:.4g}"}
@@ -180,7 +180,7 @@ class Bench:
             begin = time.perf_counter()
             with threads(self.config.threads):
                 found = self._whole.joint(assignment)
-            kept = {space: asdict(one) for space, one in found.items()}
+            kept = {one: asdict(whole) for one, whole in found.items()}
             self._keep("look", which, space, kept, time.perf_counter() - begin)
             known = kept[space]
         return Whole(float(known["damage"]), float(known["drift"]))
