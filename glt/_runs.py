@@ -95,13 +95,15 @@ def opening(graph: Graph, store: Run, what: str) -> str:
 
 
 def shown(done: Mapping[str, Any]) -> dict[str, Any]:
-    """What is shown of a finished rung."""
+    """What is shown of a finished rung, tensors of which nothing is left by name: behind them is nothing to know."""
     kept = {group: c["kept"] / c["total"] for group, c in done["counts"].items()}
     label = f"{done['label']} " if done.get("label") else ""
+    gone = [name for name, density in done.get("densities", {}).items() if density == 0]
     return {
         "rung": f"{label}{done['round']} of seed {done['seed']}",
         "edges kept": f"{kept['edges']:.1%}",
         "weights kept": f"{kept['weights']:.1%}",
+        **({"nothing left of": ", ".join(gone)} if gone else {}),
         "test": f"{done['accuracy']['test']:.1%}",
         **{name: f"{control['test']:.1%}" for name, control in done["controls"].items()},
     }

@@ -9,7 +9,7 @@ import pytest
 from common.masks import Masks, prunable
 from common.runs.store import Run
 from common.ticket import Ticket
-from glt._runs import identity
+from glt._runs import identity, shown
 from glt.cli import main
 from glt.compare_config import Compare, filled
 from glt.config import Find, preset
@@ -160,3 +160,13 @@ def test_more_methods_and_seeds_go_into_the_same_run(npz: str, tmp_path: Path) -
     assert (folder / "rounds/seed-1/degree-random-edges/round-02/done.json").is_file()
     assert main([*words, "--methods", "random", "--seeds", "1", "--ugs.epochs", "3"]) == 0
     assert len(list((tmp_path / "runs").iterdir())) == 2
+
+
+def test_a_rung_that_leaves_nothing_of_a_tensor_says_so() -> None:
+    done = {
+        "seed": 0, "round": 20, "accuracy": {"test": 0.5}, "controls": {}, "densities": {"edges": 0.4, "second": 0.01},
+        "counts": {"edges": {"kept": 4, "total": 10}, "weights": {"kept": 1, "total": 100}},
+    }  # fmt: skip
+    assert "nothing left of" not in shown(done)
+    emptied = {**done, "densities": {"edges": 0.4, "first": 0.0, "second": 0.0}}
+    assert shown(emptied)["nothing left of"] == "first, second"
