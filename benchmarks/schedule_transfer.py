@@ -1,10 +1,12 @@
 """Schedules found at 50 steps of DDIM, used with other numbers of steps and another solver, beside the dense network.
 
 Takes the schedules that `benchmarks/step_schedules.py` left, and scores them as `gen-tickets fid --schedule` does. A
-row of the results is a seed, a budget, a scheduler and its steps. Some 15 minutes a schedule on one core.
+row of the results is a label, a seed, a budget, a scheduler and its steps. Some 15 minutes a schedule on one core.
 
     python benchmarks/schedule_transfer.py --budget 0.5
     python benchmarks/schedule_transfer.py --table           # what the results hold so far, as markdown
+
+`step_schedules.py --page` puts that table where a page asks for `other samplers`.
 """
 
 from __future__ import annotations
@@ -22,8 +24,9 @@ from gen_tickets.fid import run
 from gen_tickets.schedule import StepSchedule
 
 RESULTS = Path(__file__).parent / "results"
+TRANSFERRED = RESULTS / "schedule_transfer.jsonl"
 SAMPLERS = [("ddim", 10), ("ddim", 20), ("ddim", 50), ("ddim", 100), ("dpm-solver++", 20)]
-KEY = ("seed", "budget", "scheduler", "steps")
+SHARED = ("label", "budget", "scheduler", "steps")  # by the seeds of a cell
 
 
 def scored(folder: Path, about: dict[str, Any], samples: int) -> dict[str, Any]:
@@ -39,15 +42,15 @@ def scored(folder: Path, about: dict[str, Any], samples: int) -> dict[str, Any]:
     return {**about, "samples": samples, "quality": quality}
 
 
-def table(results: Path) -> list[str]:
+def table(results: Path = TRANSFERRED) -> list[str]:
     """Lines of markdown: a line a sampler, means over seeds."""
     rows = read_lines(results)
-    lines = ["| budget | sampler | steps | dense | schedule |", "| --- |" + " --- |" * 4]
-    for key in dict.fromkeys(tuple(row[name] for name in KEY[1:]) for row in rows):
-        mine = [row["quality"] for row in rows if tuple(row[name] for name in KEY[1:]) == key]
-        label = next(iter(mine[0]["dense"]))
-        cells = [f"{estimate(one[name][label] for one in mine):.3g}" for name in ("dense", "schedule")]
-        lines.append(f"| {key[0]:.0%} | {key[1]} | {key[2]} | {' | '.join(cells)} |")
+    lines = ["| schedules | budget | sampler | steps | dense | schedule |", "| --- |" + " --- |" * 5]
+    for key in dict.fromkeys(tuple(row[name] for name in SHARED) for row in rows):
+        mine = [row["quality"] for row in rows if tuple(row[name] for name in SHARED) == key]
+        score = next(iter(mine[0]["dense"]))
+        cells = [f"{estimate([one[name][score] for one in mine]):.3g}" for name in ("dense", "schedule")]
+        lines.append(f"| {key[0]} | {key[1]:.0%} | {key[2]} | {key[3]} | {' | '.join(cells)} |")
     return lines
 
 
@@ -55,22 +58,23 @@ def main() -> None:
     """Score what is not scored yet, or print what there is."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--schedules", type=Path, default=RESULTS / "step_schedules.jsonl")
-    parser.add_argument("--label", default="features")
+    parser.add_argument("--label", default="macs")
     parser.add_argument("--budget", type=float, default=0.5)
     parser.add_argument("--samples", type=int, default=2000)
-    parser.add_argument("--results", type=Path, default=RESULTS / "schedule_transfer.jsonl")
+    parser.add_argument("--results", type=Path, default=TRANSFERRED)
     parser.add_argument("--table", action="store_true", help="print the results")
     arguments = parser.parse_args()
     if arguments.table:
         print("\n".join(table(arguments.results)))
         return
-    done = {tuple(row[name] for name in KEY) for row in read_lines(arguments.results)}
+    done = [{name: row[name] for name in ("seed", *SHARED)} for row in read_lines(arguments.results)]
     for row in read_lines(arguments.schedules):
         if row["label"] != arguments.label or row["budget"] != arguments.budget:
             continue
         for scheduler, steps in SAMPLERS:
-            about = {"seed": row["seed"], "budget": row["budget"], "scheduler": scheduler, "steps": steps}
-            if tuple(about.values()) not in done:
+            which = {name: row[name] for name in ("label", "seed", "budget")}
+            about = {**which, "scheduler": scheduler, "steps": steps}
+            if about not in done:
                 found = scored(Path(row["schedule"]), about, arguments.samples)
                 with arguments.results.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(found) + "\n")

@@ -5,11 +5,12 @@ steps. It is `gen-tickets schedule` with these settings, which goes on where it 
 a seed and a budget. On one core the first row of a seed takes an hour, another budget 10 minutes: MNIST under
 `$GLT_DATA`, and those families in `runs`.
 
-    python benchmarks/step_schedules.py --seeds 0 --budgets 1 0.75 0.5 0.35 0.2
-    python benchmarks/step_schedules.py --space prior --label prior     # an ablation
-    python benchmarks/step_schedules.py --table                         # what the results hold so far, as markdown
-    python benchmarks/step_schedules.py --page docs/schedules.md        # put tables where the page asks for them
-    python benchmarks/step_schedules.py --label macs --picture docs/images/step-schedules.svg
+    python benchmarks/step_schedules.py                                     # three seeds, half and a fifth
+    python benchmarks/step_schedules.py --cost seconds --label seconds
+    python benchmarks/step_schedules.py --space pixels --label macs-pixels  # an ablation
+    python benchmarks/step_schedules.py --table                             # what the results hold so far, as markdown
+    python benchmarks/step_schedules.py --page docs/schedules.md            # put tables where the page asks for them
+    python benchmarks/step_schedules.py --picture docs/images/step-schedules.svg
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from pages import fill
+from schedule_transfer import table as transferred
 
 from common.runs.figure import COLOURS, GRID, INK, new_figure, style, to_svg
 from common.runs.files import read_lines
@@ -112,6 +114,11 @@ def table(label: str, results: Path = RESULTS) -> list[str]:
     return lines + [f"| {budget:.0%} | {' | '.join(cells)} |" for budget, cells in scores.items()]
 
 
+def asked(name: str, results: Path = RESULTS) -> list[str]:
+    """The table of a label, or that of other samplers."""
+    return transferred() if name == "other samplers" else table(name, results)
+
+
 def _scores(score: str, rows: list[dict[str, Any]]) -> tuple[list[str], dict[float, list[str]]]:
     """The schedules that were scored, and by budget a cell for each of them."""
     columns = list(dict.fromkeys(name for row in rows for name in row[score] if name != "name"))
@@ -179,7 +186,7 @@ def show(arguments: argparse.Namespace) -> None:
     if arguments.table:
         print("\n".join(tables(results)))
     if arguments.page:
-        fill(arguments.page, partial(table, results=results))
+        fill(arguments.page, partial(asked, results=results))
     if arguments.picture:
         arguments.picture.write_text(picture(arguments.label, results), encoding="utf-8")
 
@@ -193,17 +200,17 @@ def main() -> None:
     parser.add_argument("--method", default="uniform", help="whose rounds")
     parser.add_argument("--rounds", type=int, nargs="+", default=[1])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--budgets", type=float, nargs="+", default=[0.8, 0.5, 0.3])
+    parser.add_argument("--budgets", type=float, nargs="+", default=[0.5, 0.2])
     parser.add_argument("--engine", default="sparse")
-    parser.add_argument("--cost", default="seconds", choices=("seconds", "macs"))
+    parser.add_argument("--cost", default="macs", choices=("seconds", "macs"))
     parser.add_argument("--intervals", type=int, default=10)
-    parser.add_argument("--space", default="features")
+    parser.add_argument("--space", default="data")
     parser.add_argument("--skip", action=argparse.BooleanOptionalAction, default=True)
-    parser.add_argument("--paces", type=int, nargs="+", default=[1, 2, 5])
+    parser.add_argument("--paces", type=int, nargs="+", default=[1, 2, 3, 5])
     parser.add_argument("--tune", type=int, default=0)
     parser.add_argument("--joint", type=int, default=0)
     parser.add_argument("--samples", type=int, default=2000)
-    parser.add_argument("--label", default="features")
+    parser.add_argument("--label", default="macs")
     parser.add_argument("--out", default="runs")
     parser.add_argument("--results", default=str(RESULTS))
     parser.add_argument("--table", action="store_true", help="print the results")

@@ -37,9 +37,9 @@ class Schedule:
     paces: list[int] = field(default_factory=lambda: [1, 2, 3, 5])
     """At every how many-th step of the sampling networks may be called, 1 among them; between calls the last prediction
     is used again."""
-    space: Literal["features", "pixels", "prior", "data"] = "features"
-    """What damage is: a distance from the dense network's images, in features, in pixels or by a closed form without
-    new samples (prior); or by how much the Frechet distance of features from training images rises (data)."""
+    space: Literal["data", "features", "pixels", "prior"] = "data"
+    """What damage is: by how much the Frechet distance of features from training images rises (data); or a distance
+    from the dense network's images, in features, in pixels or by a closed form without new samples (prior)."""
     noises: int = 128
     """Noises from which every swap is sampled."""
     monotone: bool = False

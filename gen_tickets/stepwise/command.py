@@ -74,7 +74,7 @@ def _name(config: Schedule) -> str:
     what = [f"budget-{config.budget:g}", *([f"tune-{config.tune}"] if config.tune else [])]
     what += [f"joint-{config.joint}"] if config.joint else []
     what += [f"lr-{config.lr:g}"] if config.tune or config.joint else []
-    what += [] if config.space == "features" else [config.space]
+    what += [] if config.space == Schedule().space else [config.space]
     what += ["monotone"] * config.monotone + ["no-skip"] * (not config.skip) + ["macs"] * (config.cost == "macs")
     if not config.monotone and set(config.paces) != set(Schedule().paces):
         what += ["paces", *map(str, sorted(set(config.paces)))]

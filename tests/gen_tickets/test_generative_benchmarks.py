@@ -122,8 +122,8 @@ def test_savings_count_the_dense_epochs_until_a_ticket_emerged() -> None:
 
 def test_the_page_of_schedules_has_the_table_of_the_results() -> None:
     from pages import ASKED, filled
-    from step_schedules import table
+    from step_schedules import asked
 
     page = (BENCHMARKS.parent / "docs" / "schedules.md").read_text(encoding="utf-8")
     assert ASKED.findall(page)
-    assert filled(page, table) == page
+    assert filled(page, asked) == page

@@ -69,7 +69,7 @@ def test_a_schedule_from_a_run(run: Path, tmp_path: Path, capsys: pytest.Capture
     assert min(costs[mixed] for mixed in ("small-to-large", "large-to-small", "interleaved")) > 0.6 - 1 / 6
     assert costs["fewer-steps"] == costs["thinned"] == pytest.approx(3 / 6)
     assert found["quality"]["dense"]["n"] == 2
-    assert found["damage"]["joint"] > 0
+    assert found["damage"]["drift"] > 0
     assert found["intervals"][0]["log_snr_from"] is None
     assert found["intervals"][-1]["log_snr_to"] is None
     kept = StepSchedule.load(found["schedule"])
@@ -93,8 +93,8 @@ def test_a_schedule_by_the_distance_from_training_images(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = [str(run), "--budget", "0.6", "--noises", "16", "--samples", "8", "--seeds", "1", "--out", str(tmp_path)]
-    found, _ = schedule(capsys, *words, "--space", "data")
-    assert Path(found["schedule"]).name == "budget-0.6-data-macs"
+    found, _ = schedule(capsys, *words)
+    assert Path(found["schedule"]).name == "budget-0.6-macs"
     assert found["damage"]["drift"] > 0
     store = Run(Path(found["schedule"]).parents[1])
     keys = list(store.finished())
@@ -117,7 +117,7 @@ def test_a_schedule_by_the_distance_from_training_images(
 
 def test_another_budget_measures_only_the_rest(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first, _ = schedule(capsys, str(run), "--budget", "1.0", "--out", str(tmp_path), "--name", "one")
-    swaps = [key for key in Run(tmp_path / "one").finished() if "damage-features" in key]
+    swaps = [key for key in Run(tmp_path / "one").finished() if "damage-data" in key]
     times = [(tmp_path / "one" / "rounds" / key / "done.json").stat().st_mtime_ns for key in swaps]
     assert len(swaps) == 3 * 13  # the dense network and two tickets, each at four paces, and skipping
     assert [one["ticket"] for one in first["intervals"]] == ["dense"]
