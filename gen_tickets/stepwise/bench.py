@@ -1,4 +1,4 @@
-"""Where schedules are measured: the networks in the form of an engine, what they cost, what they damage.
+"""Where schedules are measured: the networks in the form of an engine, and what they cost.
 
 Everything that is measured is kept at once under `rounds/STAGE/` of a run, so that a search that is broken off goes on,
 and one with another budget or in another space measures only what is new.
@@ -15,15 +15,13 @@ from operator import itemgetter
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from common.runs.progress import Console
 from common.runs.store import Run
 from common.scoped import threads
 from gen_tickets._config_schedule import Schedule
 from gen_tickets._intervals import SKIP, expanded
-from gen_tickets._reference import reference
 from gen_tickets.data import Images
 from gen_tickets.draw import Sampler
 from gen_tickets.engines import channels_last
@@ -31,17 +29,12 @@ from gen_tickets.extractors import Extractor
 from gen_tickets.schedule import Member, StepSchedule
 from gen_tickets.scheduled import Scheduled, log_snr
 from gen_tickets.stepwise.costs import cost_table, machine, measure, prepared
-from gen_tickets.stepwise.damage import Damage, Space, Swaps, Whole, table
 from gen_tickets.stepwise.family import DENSE, Family
 from gen_tickets.stepwise.grid import grid
-from gen_tickets.stepwise.prior import Prior
-from gen_tickets.stepwise.trajectories import Trajectories
-from gen_tickets.stepwise.tried import Tried, folder_name
+from gen_tickets.stepwise.harms import Harms
+from gen_tickets.stepwise.tried import Tried
 
 __all__ = ["Bench"]
-
-_REAL = 10_000  # training images, about, that damage in data is measured by
-_LOOKS = 2**31  # seed of the noise that is added in looks; tables have 0, and scores those from 1 on
 
 
 class Bench:
@@ -119,85 +112,9 @@ class Bench:
         return cost_table(self.measured[0], self.grid, self.names, self.config.cost)
 
     @cached_property
-    def damages(self) -> np.ndarray:
-        """(K, M) of every swap, each kept as soon as it is measured."""
-        space, shape = self.config.space, (len(self.grid.counts), len(self.names))
-        where = {cell: f"{cell[0]:02d}-{folder_name(self.names[cell[1]])}" for cell in np.ndindex(shape)}
-        known = {cell: self.store.done(f"{self.stage}/damage-{space}/{one}") for cell, one in where.items()}
-        done = {cell: float(one["damage"]) for cell, one in known.items() if one is not None}
-        begin = time.perf_counter()
-
-        def tell(interval: int, choice: int, harms: Mapping[Space, float]) -> None:
-            nonlocal begin
-            now = time.perf_counter()
-            found = {one: {"damage": harm} for one, harm in harms.items()}
-            self._keep("damage", where[interval, choice], space, found, now - begin)
-            begin = now
-            fields = {"interval": interval + 1, "by": self.names[choice], "damage": f"{harms[space]:.4g}"}
-            if choice:
-                self.console.round(interval * shape[1] + choice, len(where), fields, what="swap")
-
-        if len(done) == len(where):
-            return np.array([done[cell] for cell in np.ndindex(shape)]).reshape(shape)
-        with threads(self.config.threads):
-            return table(self._swaps, space, self.names, done, tell)
-
-    @cached_property
-    def _swaps(self) -> Swaps:
-        """What single swaps damage, on the search's own noise, that of seed 0."""
-        walks = self._walks(self.family.network.noise(self.config.noises, 0), 0)
-        return Prior(walks) if self.config.space == "prior" else self._measured(walks)
-
-    @cached_property
-    def _whole(self) -> Damage:
-        """What whole schedules damage, on twice as many noises that no table has seen."""
-        count = self.config.noises
-        return self._measured(self._walks(self.family.network.noise(3 * count, 0)[count:], _LOOKS))
-
-    @torch.no_grad()
-    def _walks(self, noise: Tensor, seed: int) -> Trajectories:
-        """Dense trajectories from noise; the seed is of what a stochastic scheduler adds."""
-        network, forms, batch = self.family.network, self.forms, self.config.batch
-        return Trajectories(network, forms, noise, self.sampler, self.grid, batch=batch, seed=seed, names=self.names)
-
-    def _measured(self, walks: Trajectories) -> Damage:
-        """Damage in the space of the settings, and in those that need no other samples and no other features."""
-        space, real = self.config.space, None
-        if space == "data":
-            every = -(-len(self.images.train) // _REAL)  # images of one's own may be in the order of their classes
-            real = reference(self.images.train[::every], self.extractor).statistics
-        return Damage(walks, self.extractor if space in ("features", "data") else None, real)
-
-    def joint(self, assignment: Sequence[int]) -> Whole:
-        """What a schedule does that is sampled as a whole, or was in this run.
-
-        It is sampled from other noises than single swaps are: a table chooses among so many schedules that the best
-        of them owes much to its noises.
-        """
-        which, space = self.tried(assignment).key, self._sampled
-        known = self.store.done(f"{self.stage}/look-{space}/{which}")
-        if known is None:
-            begin = time.perf_counter()
-            with threads(self.config.threads):
-                found = self._whole.joint(assignment)
-            kept = {one: asdict(whole) for one, whole in found.items()}
-            self._keep("look", which, space, kept, time.perf_counter() - begin)
-            known = kept[space]
-        return Whole(float(known["damage"]), float(known["drift"]))
-
-    @property
-    def _sampled(self) -> Space:
-        """The space in which whole schedules are looked at; the prior, which is of single swaps, has pixels."""
-        return "pixels" if self.config.space == "prior" else self.config.space
-
-    def _keep(
-        self, what: str, which: str, space: Space, found: Mapping[Space, Mapping[str, float]], took: float
-    ) -> None:
-        """Keep what was measured in every space at once; the time counts for the one that asked."""
-        for one, numbers in found.items():
-            key = f"{self.stage}/{what}-{one}/{which}"
-            if one == space or self.store.done(key) is None:
-                self.store.finish(key, {**numbers, "took": took if one == space else 0.0})
+    def harms(self) -> Harms:
+        """What schedules damage."""
+        return Harms(self)
 
     def once(self, key: str, measure: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
         """What is measured under a key, now or before, with the seconds it took."""

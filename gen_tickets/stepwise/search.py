@@ -54,9 +54,9 @@ def search(bench: Bench) -> Found:
     config, costs = bench.config, bench.costs
     _tell(bench)
     best([Point((), _cheapest(bench), 0.0)], config.budget)  # before hours of work
-    damage = bench.damages if config.skip else _called(bench.damages, costs)
+    damage = bench.harms.swaps if config.skip else _called(bench.harms.swaps, costs)
     points = front(damage, costs, monotone=_rising(bench))
-    few = {one.assignment: bench.joint(one.assignment) for one in _few(bench, points, damage)}
+    few = {one.assignment: bench.harms.whole(one.assignment) for one in _few(bench, points, damage)}
     if config.refine:
         few |= _refined(bench, points, damage, few)
     most = config.budget + ROUNDING
@@ -118,9 +118,9 @@ def _refined(
     settings = Settings(config.refine, within=(0.8 * config.budget, config.budget), monotone=_rising(bench))
     seeds = [one.assignment for one in points]
     drifts = {one: whole.drift for one, whole in known.items()}
-    found = refine(seeds, bench.costs, lambda one: bench.joint(one).drift, allowed=np.isfinite(damage), known=drifts,
-                   settings=settings)  # fmt: skip
-    return {one: bench.joint(one) for one in found.evaluations}
+    whole, allowed = bench.harms.whole, np.isfinite(damage)
+    found = refine(seeds, bench.costs, lambda one: whole(one).drift, allowed=allowed, known=drifts, settings=settings)
+    return {one: whole(one) for one in found.evaluations}
 
 
 def _tell(bench: Bench) -> None:

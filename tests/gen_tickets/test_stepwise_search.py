@@ -17,6 +17,7 @@ from gen_tickets.networks import Network
 from gen_tickets.schedule import ScheduleError
 from gen_tickets.stepwise.bench import Bench
 from gen_tickets.stepwise.damage import Whole
+from gen_tickets.stepwise.harms import Harms
 from gen_tickets.stepwise.search import search
 
 NAMES = ["dense", "small", "dense/2", "small/2", "skip"]
@@ -36,9 +37,9 @@ def bench(costs: np.ndarray = COSTS, joint: Any = added, names: list[str] = NAME
     return cast(
         Bench,
         SimpleNamespace(
-            config=Schedule(["run"], **settings), costs=costs, damages=DAMAGE[:, : len(names)], names=names,
-            joint=joint, tried=str, console=Console(quiet=True), stage="search", calls={"dense": 1.0, "small": 0.5},
-            measured=({}, {"engine": "sparse"}),
+            config=Schedule(["run"], **settings), costs=costs, names=names, tried=str, console=Console(quiet=True),
+            harms=SimpleNamespace(swaps=DAMAGE[:, : len(names)], whole=joint), stage="search",
+            calls={"dense": 1.0, "small": 0.5}, measured=({}, {"engine": "sparse"}),
         ),
     )  # fmt: skip
 
@@ -93,18 +94,19 @@ def test_densities_never_fall_where_they_may_not() -> None:
 def test_whole_schedules_are_looked_at_from_noises_of_their_own() -> None:
     network = Network("ddpm", "tiny", (1, 8, 8))
     asked: list[tuple[torch.Tensor, int]] = []
+    config = Schedule(["run"], noises=5)
     fake = SimpleNamespace(
-        config=Schedule(["run"], noises=5), family=SimpleNamespace(network=network),
+        bench=SimpleNamespace(config=config, family=SimpleNamespace(network=network)), space=config.space,
         _walks=lambda noise, seed: asked.append((noise, seed)), _measured=lambda _: None,
     )  # fmt: skip
-    for measured in (Bench._swaps, Bench._whole):
-        measured.func(cast(Bench, fake))
+    for measured in (Harms._single, Harms._several):
+        measured.func(cast(Harms, fake))
     (swaps, first), (looks, second) = asked
     assert (len(swaps), len(looks)) == (5, 10)
-    every = torch.cat([swaps, looks, network.noise(20, fake.config.first_seed)])
+    every = torch.cat([swaps, looks, network.noise(20, config.first_seed)])
     assert len(every.flatten(1).unique(dim=0)) == 35
     assert first != second  # of what a stochastic scheduler adds
-    assert second not in range(fake.config.first_seed, fake.config.first_seed + 1000)
+    assert second not in range(config.first_seed, config.first_seed + 1000)
 
 
 @pytest.mark.parametrize(("calls", "at"), [(6, [0, 1, 2, 3, 4, 5]), (4, [0, 1, 3, 4]), (3, [0, 2, 4]), (1, [0])])

@@ -1,0 +1,133 @@
+"""What schedules of a bench damage, single swaps and whole schedules, each kept in its run as soon as it is measured.
+
+The images of one search are measured in its own space and in all that need no other samples and no other features, so
+that a search in another of them finds its numbers there.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from common.scoped import threads
+from gen_tickets._reference import reference
+from gen_tickets.distances import Statistics
+from gen_tickets.stepwise.damage import Damage, Space, Swaps, Whole, table
+from gen_tickets.stepwise.prior import Prior
+from gen_tickets.stepwise.trajectories import Trajectories
+from gen_tickets.stepwise.tried import folder_name
+
+if TYPE_CHECKING:
+    from gen_tickets.stepwise.bench import Bench
+
+__all__ = ["Harms"]
+
+_REAL = 10_000  # training images, about, that damage in data is measured by
+_LOOKS = 2**31  # seed of the noise that is added in looks; tables have 0, and scores those from 1 on
+
+
+class Harms:
+    """Measures damage in the space of the settings.
+
+    Args:
+        bench: the networks, and the run that keeps what is measured.
+    """
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench, self.space = bench, bench.config.space
+
+    @cached_property
+    def swaps(self) -> np.ndarray:
+        """(K, M) of every swap."""
+        bench, space = self.bench, self.space
+        shape = (len(bench.grid.counts), len(bench.names))
+        where = {cell: f"{cell[0]:02d}-{folder_name(bench.names[cell[1]])}" for cell in np.ndindex(shape)}
+        known = {cell: bench.store.done(f"{bench.stage}/damage-{space}/{one}") for cell, one in where.items()}
+        done = {cell: float(one["damage"]) for cell, one in known.items() if one is not None}
+        begin = time.perf_counter()
+
+        def tell(interval: int, choice: int, harms: Mapping[Space, float]) -> None:
+            nonlocal begin
+            now = time.perf_counter()
+            found = {one: {"damage": harm} for one, harm in harms.items()}
+            self._keep("damage", where[interval, choice], space, found, now - begin)
+            begin = now
+            fields = {"interval": interval + 1, "by": bench.names[choice], "damage": f"{harms[space]:.4g}"}
+            if choice:
+                bench.console.round(interval * shape[1] + choice, len(where), fields, what="swap")
+
+        if len(done) == len(where):
+            return np.array([done[cell] for cell in np.ndindex(shape)]).reshape(shape)
+        with threads(bench.config.threads):
+            return table(self._single, space, bench.names, done, tell)
+
+    def whole(self, assignment: Sequence[int]) -> Whole:
+        """What a schedule does that is sampled as a whole, or was in this run.
+
+        It is sampled from other noises than single swaps are: a table chooses among so many schedules that the best
+        of them owes much to its noises.
+        """
+        bench, space = self.bench, self._sampled
+        which = bench.tried(assignment).key
+        known = bench.store.done(f"{bench.stage}/look-{space}/{which}")
+        if known is None:
+            begin = time.perf_counter()
+            with threads(bench.config.threads):
+                found = self._several.joint(assignment)
+            kept = {one: asdict(whole) for one, whole in found.items()}
+            self._keep("look", which, space, kept, time.perf_counter() - begin)
+            known = kept[space]
+        return Whole(float(known["damage"]), float(known["drift"]))
+
+    @property
+    def _sampled(self) -> Space:
+        """The space in which whole schedules are looked at; the prior, which is of single swaps, has pixels."""
+        return "pixels" if self.space == "prior" else self.space
+
+    @cached_property
+    def _single(self) -> Swaps:
+        """What single swaps damage, on the search's own noise, that of seed 0."""
+        walks = self._walks(self.bench.family.network.noise(self.bench.config.noises, 0), 0)
+        return Prior(walks) if self.space == "prior" else self._measured(walks)
+
+    @cached_property
+    def _several(self) -> Damage:
+        """What whole schedules damage, on twice as many noises that no table has seen."""
+        count = self.bench.config.noises
+        return self._measured(self._walks(self.bench.family.network.noise(3 * count, 0)[count:], _LOOKS))
+
+    @torch.no_grad()
+    def _walks(self, noise: Tensor, seed: int) -> Trajectories:
+        """Dense trajectories from noise; the seed is of what a stochastic scheduler adds."""
+        bench = self.bench
+        network, forms, batch = bench.family.network, bench.forms, bench.config.batch
+        return Trajectories(network, forms, noise, bench.sampler, bench.grid, batch=batch, seed=seed, names=bench.names)
+
+    def _measured(self, walks: Trajectories) -> Damage:
+        """Damage in the space of the settings, and in those that need no other samples and no other features."""
+        deep = self.space in ("features", "data")
+        return Damage(walks, self.bench.extractor if deep else None, self._real if self.space == "data" else None)
+
+    @cached_property
+    def _real(self) -> Statistics:
+        """Of the features of training images."""
+        images = self.bench.images.train
+        every = -(-len(images) // _REAL)  # images of one's own may be in the order of their classes
+        return reference(images[::every], self.bench.extractor).statistics
+
+    def _keep(
+        self, what: str, which: str, space: Space, found: Mapping[Space, Mapping[str, float]], took: float
+    ) -> None:
+        """Keep what was measured in every space at once; the time counts for the one that asked."""
+        bench = self.bench
+        for one, numbers in found.items():
+            key = f"{bench.stage}/{what}-{one}/{which}"
+            if one == space or bench.store.done(key) is None:
+                bench.store.finish(key, {**numbers, "took": took if one == space else 0.0})
