@@ -27,6 +27,7 @@ import unseen_graph
 from pages import fill
 
 from common.runs.files import read_lines
+from common.runs.words import plural
 from glt.cli import main as glt
 from glt.methods import METHODS
 
@@ -125,7 +126,7 @@ def _rungs(found: list[dict[str, Any]]) -> list[int]:
 def _overview(found: list[dict[str, Any]]) -> list[str]:
     rungs = _rungs(found)
     dense, bare = found[0]["dense"]["accuracy"], found[0]["no_edges"]["accuracy"]
-    lines = [f"Dense {_points(dense)} ({dense['n']} seeds), without edges {_points(bare)}.", ""]
+    lines = [f"Dense {_points(dense)} ({plural(dense['n'], 'seed')}), without edges {_points(bare)}.", ""]
     lines += ["| method | " + " | ".join(_kept(found, rung) for rung in rungs) + " | search, CPU s | MB |"]
     lines += ["| --- |" + " --- |" * (len(rungs) + 2)]
     for method in dict.fromkeys(row["method"] for row in found):
