@@ -29,7 +29,7 @@ from schedule_transfer import table as transferred
 from common.runs.figure import COLOURS, GRID, INK, new_figure, style, to_svg
 from common.runs.files import read_lines
 from common.runs.progress import Console
-from common.runs.stats import Estimate, estimate
+from common.runs.stats import Estimate, estimate, paired
 from gen_tickets._config_schedule import Schedule
 from gen_tickets.stepwise.command import run
 
@@ -108,10 +108,25 @@ def table(label: str, results: Path = RESULTS) -> list[str]:
         ratio = [one["joint"] / one["predicted"] for one in damages if min(one["joint"], one["predicted"]) > 0]
         more = [cell([row[name] for row in found]) for name in ("cost_ratio", "measured_speedup")]
         lines.append(f"| {budget:.0%} | {' | '.join([*cells, *more, cell(ratio)])} |")
+    if leads := _leads(rows):
+        lines += ["", "The schedule found is better by so much, seed by seed (p of a paired t-test):", "", *leads]
     columns, scores = _scores("kernel", rows)
     lines += ["", f"{rows[0]['kernel']['name']}:", ""]
     lines += [f"| budget | {' | '.join(columns)} |", "| --- |" + " --- |" * len(columns)]
     return lines + [f"| {budget:.0%} | {' | '.join(cells)} |" for budget, cells in scores.items()]
+
+
+def _leads(rows: list[dict[str, Any]]) -> list[str]:
+    """By how much the schedule found is better than each other one, a line a budget."""
+    lines = []
+    for budget in sorted({row["budget"] for row in rows}, reverse=True):
+        found = [row["quality"] for row in rows if row["budget"] == budget]
+        others = [name for name in found[0] if name not in ("name", "schedule") and all(name in one for one in found)]
+        pairs = {name: [[one[which]["mean"] for one in found] for which in (name, "schedule")] for name in others}
+        leads = {name: paired(*both) for name, both in pairs.items()}
+        told = [f"{name} {one.difference.mean:.2f} ({one.p:.2g})" for name, one in leads.items() if one.p is not None]
+        lines += [f"- {budget:.0%}: {', '.join(told)}"] if told else []
+    return lines
 
 
 def asked(name: str, results: Path = RESULTS) -> list[str]:
