@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import Any
 
 from pages import fill
+from schedule_picture import picture
 from schedule_transfer import table as transferred
 
-from common.runs.figure import COLOURS, GRID, INK, new_figure, style, to_svg
 from common.runs.files import read_lines
 from common.runs.progress import Console
 from common.runs.stats import Estimate, estimate, paired
@@ -36,15 +36,6 @@ from gen_tickets.stepwise.command import run
 RESULTS = Path(__file__).parent / "results" / "step_schedules.jsonl"
 KEY = ("label", "seed", "budget")
 SEARCH = 2  # whole schedules are looked at from noises of their own, mixes among them; rows before have none
-SHOWN = {
-    "schedule": "the schedule found",
-    "fewer-steps": "the dense network in fewer steps",
-    "thinned": "the same, thinned",
-    "small-to-large": "small to large",
-    "large-to-small": "large to small",
-    "interleaved": "interleaved",
-    "uniform": "one ticket everywhere",
-}
 
 
 def settings(arguments: argparse.Namespace, seed: int, budget: float) -> Schedule:
@@ -102,8 +93,7 @@ def table(label: str, results: Path = RESULTS) -> list[str]:
     columns, scores = _scores("quality", rows)
     lines += [f"| budget | {' | '.join(columns)} | cost | speed, measured | joint / predicted |"]
     lines += ["| --- |" + " --- |" * (len(columns) + 3)]
-    for budget, cells in scores.items():
-        found = [row for row in rows if row["budget"] == budget]
+    for (budget, cells), found in zip(scores.items(), _by_budget(rows).values(), strict=True):
         damages = [row["damage"] for row in found]
         ratio = [one["joint"] / one["predicted"] for one in damages if min(one["joint"], one["predicted"]) > 0]
         more = [cell([row[name] for row in found]) for name in ("cost_ratio", "measured_speedup")]
@@ -119,8 +109,8 @@ def table(label: str, results: Path = RESULTS) -> list[str]:
 def _leads(rows: list[dict[str, Any]]) -> list[str]:
     """By how much the schedule found is better than each other one, a line a budget."""
     lines = []
-    for budget in sorted({row["budget"] for row in rows}, reverse=True):
-        found = [row["quality"] for row in rows if row["budget"] == budget]
+    for budget, mine in _by_budget(rows).items():
+        found = [row["quality"] for row in mine]
         others = [name for name in found[0] if name not in ("name", "schedule") and all(name in one for one in found)]
         pairs = {name: [[one[which]["mean"] for one in found] for which in (name, "schedule")] for name in others}
         leads = {name: paired(*both) for name, both in pairs.items()}
@@ -138,42 +128,10 @@ def _scores(score: str, rows: list[dict[str, Any]]) -> tuple[list[str], dict[flo
     """The schedules that were scored, and by budget a cell for each of them."""
     columns = list(dict.fromkeys(name for row in rows for name in row[score] if name != "name"))
     cells = {}
-    for budget in sorted({row["budget"] for row in rows}, reverse=True):
-        found = [row[score] for row in rows if row["budget"] == budget]
-        every = [[one[name]["mean"] for one in found if name in one] for name in columns]
+    for budget, found in _by_budget(rows).items():
+        every = [[row[score][name]["mean"] for row in found if name in row[score]] for name in columns]
         cells[budget] = [_cell(values, len(_seeds(rows))) for values in every]
     return columns, cells
-
-
-@style()
-def picture(label: str, results: Path = RESULTS) -> str:
-    """The score of every schedule against its cost, small points of seeds and lines through means, as an `<svg>`."""
-    rows = _rows(label, results)
-    figure = new_figure(8.4, 4.2)
-    axes = figure.add_subplot()
-    dense = estimate([row["quality"]["dense"]["mean"] for row in rows])
-    axes.axhline(dense.mean, color=INK, linewidth=1.0, linestyle=":", label="dense in 50 steps")
-    for (name, shown), colour in zip(SHOWN.items(), COLOURS, strict=False):
-        points: dict[float, list[tuple[float, float]]] = {}
-        for row in rows:
-            if name in row["quality"]:
-                one = row["quality"][name]
-                points.setdefault(row["budget"], []).append((one["cost"], one["mean"]))
-        means = sorted(tuple(estimate(values).mean for values in zip(*some, strict=True)) for some in points.values())
-        axes.plot(*zip(*means, strict=True), marker="o", markersize=5, color=colour, label=shown,
-                  linewidth=2.2 if name == "schedule" else 1.2)  # fmt: skip
-        every = [one for some in points.values() for one in some]
-        axes.scatter(*zip(*every, strict=True), s=8, color=colour, alpha=0.5)
-    axes.set_yscale("log")
-    axes.yaxis.set_major_formatter("{x:g}")
-    axes.yaxis.set_minor_formatter("{x:g}")
-    cost = {"seconds": "time", "macs": "multiply-adds"}[rows[0]["settings"]["cost"]]
-    axes.set_xlabel(f"cost of a sampling, share of the dense network's {cost}")
-    axes.set_ylabel(f"{rows[0]['quality']['name']}, less is better")
-    axes.grid(color=GRID, linewidth=0.8)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
-    return to_svg(figure, "schedules against their baselines")
 
 
 def _rows(label: str, results: Path) -> list[dict[str, Any]]:
@@ -181,6 +139,12 @@ def _rows(label: str, results: Path) -> list[dict[str, Any]]:
     if not rows:
         raise SystemExit(f"found no rows of {label!r} in {results}")
     return rows
+
+
+def _by_budget(rows: list[dict[str, Any]]) -> dict[float, list[dict[str, Any]]]:
+    """Rows of each budget, the dearest first."""
+    budgets = sorted({row["budget"] for row in rows}, reverse=True)
+    return {budget: [row for row in rows if row["budget"] == budget] for budget in budgets}
 
 
 def _seeds(rows: list[dict[str, Any]]) -> list[int]:
@@ -203,7 +167,7 @@ def show(arguments: argparse.Namespace) -> None:
     if arguments.page:
         fill(arguments.page, partial(asked, results=results))
     if arguments.picture:
-        arguments.picture.write_text(picture(arguments.label, results), encoding="utf-8")
+        arguments.picture.write_text(picture(_rows(arguments.label, results)), encoding="utf-8")
 
 
 def main() -> None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Harms"]
 
+KINDS = ("damage", "look")  # first words of what is kept: of single swaps, and of whole schedules
 _REAL = 10_000  # training images, about, that damage in data is measured by
 _LOOKS = 2**31  # seed of the noise that is added in looks; tables have 0, and scores those from 1 on
 

@@ -127,3 +127,21 @@ def test_the_page_of_schedules_has_the_table_of_the_results() -> None:
     page = (BENCHMARKS.parent / "docs" / "schedules.md").read_text(encoding="utf-8")
     assert ASKED.findall(page)
     assert filled(page, asked) == page
+
+
+def test_the_picture_of_schedules_leaves_out_budgets_that_a_seed_lacks() -> None:
+    """A mean of one seed beside means of three would draw a difference of seeds as one of budgets."""
+    from schedule_picture import SHOWN, picture
+
+    rows = [
+        {
+            "seed": seed,
+            "budget": budget,
+            "settings": {"cost": "macs"},
+            "measured_speedup": 2.0,
+            "quality": {"name": "FD"}
+            | {name: {"mean": 1.0 + seed + budget, "cost": budget} for name in ("dense", *SHOWN)},
+        }
+        for seed, budget in ((0, 0.5), (1, 0.5), (0, 0.2))
+    ]
+    assert picture(rows) == picture(rows[:2]) != picture(rows[:1])
