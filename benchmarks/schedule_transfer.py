@@ -38,7 +38,7 @@ def scored(folder: Path, about: dict[str, Any], samples: int) -> dict[str, Any]:
     with Console() as console:
         for name, where in (("schedule", {"schedule": str(folder)}), ("dense", {"ticket": dense})):
             found = run(Fid(**where, **sampler, **shared), console)  # type: ignore[arg-type]
-            quality[name] = {label: one["mean"] for label, one in found["quality"].items()}
+            quality[name] = {label: one.mean for label, one in found["quality"].items()}
     return {**about, "samples": samples, "quality": quality}
 
 

@@ -14,6 +14,7 @@ from torch import nn
 from common.runs.errors import UsageError
 from common.runs.progress import Console
 from common.runs.ranges import AT_LEAST_ONE, check_ranges
+from common.runs.words import plural
 from common.scoped import threads
 from common.ticket import Ticket
 from gen_tickets.config import Sample
@@ -86,7 +87,7 @@ def _scheduled(config: Sample, console: Console) -> tuple[Network, nn.Module, di
     network = opened(schedule.ticket(schedule.intervals[0].ticket)).network
     made = schedule.denoiser(config.engine, min(config.batch, config.count))
     counts = schedule.steps_of(Sampler(config.scheduler, config.steps).solver(network.scheduler), made.levels)
-    console.line(f"{network}: " + ", ".join(f"{steps} steps of {name}" for name, steps in counts.items()))
+    console.line(f"{network}: " + ", ".join(f"{plural(steps, 'step')} of {name}" for name, steps in counts.items()))
     return network, made, {"schedule": config.schedule, "steps_of": counts}
 
 

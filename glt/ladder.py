@@ -209,9 +209,11 @@ class _Lab:
         return Masks({name: mask.to(self.device) for name, mask in masks.items()})
 
     def random_edges(self, ladder: list[dict[str, float]]) -> list[Tensor]:
-        """Random edges at every density, each within the ones before."""
+        """Random edges at every density, each within the ones before; of every layer the same."""
         model = self.build()
-        scores = random(self.seed)(model, {EDGES: model.edges.weight}, None)
+        weight = model.edges.weight
+        one = random(self.seed)(model, {EDGES: weight.reshape(-1, weight.size(-1))[0]}, None)
+        scores = {EDGES: one[EDGES].expand_as(weight)}
         structure = {EDGES: model.edges.structure()}
         return [prune(scores, density[EDGES], structure=structure)[EDGES] for density in ladder]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+import torch
 from torch import Tensor, nn
 
 from common.apply import masked
@@ -61,7 +62,13 @@ def densities(config: Find) -> list[dict[str, float]]:
 
 
 def edge_groups(edges: Edges) -> dict[str, Tensor]:
-    """Which entries of the edge mask share a fate, for controls that draw masks: pairs, or nothing."""
+    """Which entries of the edge mask share a fate, for controls that draw masks: pairs, or nothing.
+
+    Of edges with a mask for every layer, an edge moves with its masks in all layers. Drawn anew in every layer, as many
+    edges would reach further than nested ones do: what one layer lacks, another has.
+    """
+    if edges.weight.dim() > 1:
+        return {EDGES: edges.pair[0] if edges.symmetric else torch.arange(edges.weight.size(1))}
     return {EDGES: edges.pair} if edges.symmetric else {}
 
 

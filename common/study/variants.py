@@ -95,7 +95,8 @@ def random_masks(masks: Masks, seed: int, structures: Mapping[str, Structure | T
         masks: the masks to match.
         seed: the same seed gives the same masks on every device.
         structures: name to a structure, or to a long tensor of the mask's shape with one number a group; a tensor
-            without either has single entries.
+            without either has single entries. Numbers of the mask's last dimensions alone, (E,) of (depth, E) say,
+            move a group with all that the mask holds of it along the first ones.
 
     Raises:
         TicketError: a mask does not have its structure (it keeps a part of a group, say).
@@ -148,14 +149,15 @@ def _ranked(name: str, mask: Tensor, structure: Structure, generator: torch.Gene
 
 
 def _permuted_groups(name: str, mask: Tensor, ids: Tensor, generator: torch.Generator) -> Tensor:
-    if ids.shape != mask.shape:
+    if not ids.dim() or ids.shape != mask.shape[-ids.dim() :]:
         found, expected = tuple(ids.shape), tuple(mask.shape)
         raise TicketError(
             f"the groups of {name!r}: found shape {found}, expected the mask's {expected}. Number entries."
         )
     numbers, index, sizes = torch.unique(ids.reshape(-1), return_inverse=True, return_counts=True)
-    kept = torch.zeros_like(numbers).index_add_(0, index, mask.reshape(-1).long())
-    split = int(((kept != 0) & (kept != sizes)).sum())
+    layers = mask.reshape(mask.shape[: -ids.dim()].numel(), ids.numel())
+    kept = numbers.new_zeros(len(layers), len(numbers)).index_add_(1, index, layers.long())
+    split = int(((kept != 0) & (kept != sizes)).any(0).sum())
     if split:
         raise TicketError(
             f"the mask of {name!r} keeps a part of {split} groups; expected each to be kept or pruned as one. Pass the "
@@ -164,5 +166,5 @@ def _permuted_groups(name: str, mask: Tensor, ids: Tensor, generator: torch.Gene
     alive = kept > 0
     for size in sizes.unique():
         members = (sizes == size).nonzero().reshape(-1)
-        alive[members] = alive[members[torch.randperm(members.numel(), generator=generator)]]
-    return alive[index].reshape(mask.shape)
+        alive[:, members] = alive[:, members[torch.randperm(members.numel(), generator=generator)]]
+    return alive[:, index].reshape(mask.shape)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from dataclasses import dataclass
 
+from common.runs.words import plural
+from gen_tickets._intervals import expanded
 from gen_tickets.draw import Sampler
 
 __all__ = ["Tried", "folder_name"]
+
+_MANY = 10  # stretches that a line can tell one by one
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,16 @@ class Tried:
         return whole if len(whole) <= 100 else f"{whole[:80]}_{hashlib.sha256(whole.encode()).hexdigest()[:16]}"
 
     def __str__(self) -> str:
-        return ", ".join(f"{count} steps of {name}" for name, count in self.runs)
+        """Stretch by stretch; if there are many, by who does how many.
+
+        >>> str(Tried((("dense", 1), ("skip", 1)) * 25, Sampler("ddim", 50), 0.5))
+        '25 steps of dense, 25 steps of skip, in 50 stretches'
+        """
+        if len(self.runs) <= _MANY:
+            return ", ".join(f"{plural(count, 'step')} of {name}" for name, count in self.runs)
+        counts = Counter(expanded(self.runs))
+        told = [f"{plural(count, 'step')} of {name}" for name, count in counts.items()]
+        return ", ".join([*told, f"in {len(self.runs)} stretches"])
 
 
 def folder_name(label: str) -> str:

@@ -89,6 +89,27 @@ def test_a_schedule_from_a_run(run: Path, tmp_path: Path, capsys: pytest.Capture
     assert sum(again["steps_of"].values()) == 6
 
 
+def test_a_schedule_is_scored_with_other_samplers(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
+    import schedule_transfer
+
+    found, _ = schedule(capsys, str(run), "--budget", "0.6", "--space", "prior", "--out", str(tmp_path))
+    row = {"label": "macs", "seed": 0, "budget": 0.6, "schedule": found["schedule"]}
+    rows, results = tmp_path / "rows.jsonl", tmp_path / "results.jsonl"
+    rows.write_text("".join(json.dumps({**row, **other}) + "\n" for other in ({}, {"label": "seconds"}, {"budget": 1})))
+    monkeypatch.setattr(schedule_transfer, "SAMPLERS", [("ddim", 3), ("dpm-solver++", 2)])
+    words = ["--schedules", rows, "--results", results, "--budget", 0.6, "--samples", 40]
+    monkeypatch.setattr("sys.argv", ["schedule_transfer.py", *map(str, words)])
+    for _ in range(2):  # what is scored is not scored again
+        schedule_transfer.main()
+        kept = [json.loads(line) for line in results.read_text().splitlines()]
+        assert [(one["scheduler"], one["steps"]) for one in kept] == schedule_transfer.SAMPLERS
+    assert all(one["quality"][name]["FD[digits-cnn]"] > 0 for one in kept for name in ("dense", "schedule"))
+    assert len(schedule_transfer.table(results)) == 4
+
+
 def test_a_schedule_by_the_distance_from_training_images(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

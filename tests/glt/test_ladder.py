@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from common.masks import Masks
 from common.ticket import Ticket, TicketError
-from glt.config import Find, preset
+from glt.config import AdaGLT, Find, Network, preset
 from glt.data import Graph, load
 from glt.ladder import Rung, climb
 from glt.models import EDGES
@@ -74,6 +75,34 @@ def test_controls_keep_the_counts_and_change_one_thing(graph: Graph, config: Fin
     saved = replace(ticket, weights={n: w * ticket.masks.get(n, torch.tensor(1)) for n, w in ticket.weights.items()})
     again = control_tickets(saved, graph, config, 0)
     assert again["random"].digest == drawn["random"].digest
+
+
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_random_edges_of_layers_shrink_with_depth_as_the_tickets_do(
+    graph: Graph, config: Find, symmetric: bool
+) -> None:
+    """Drawn anew in every layer they would reach further than those of a ticket: what one lacks, another has."""
+    config = preset(replace(config, method="adaglt", symmetric=symmetric, network=Network(hidden=8, depth=3)))
+    model = build(graph, config, 0)
+    first = torch.rand(graph.edge_index.size(1), generator=torch.Generator().manual_seed(0))
+    first = first[model.edges.pair[0] if symmetric else slice(None)]  # both directions have one number
+    mask = first < torch.tensor([0.8, 0.5, 0.4])[:, None]
+    ticket = Ticket(Masks({EDGES: mask}), model.state_dict())
+    drawn = control_tickets(ticket, graph, config, 0)["edges"].masks[EDGES]
+    assert torch.equal(drawn.sum(1), mask.sum(1))
+    assert bool((drawn[1:] <= drawn[:-1]).all())
+    assert not torch.equal(drawn[0], mask[0])
+    assert not symmetric or torch.equal(drawn, drawn[:, model.edges.reverse])
+
+
+def test_a_method_with_edges_for_every_layer_gets_the_same_random_ones_in_each(graph: Graph, config: Find) -> None:
+    config = replace(config, method="adaglt", edges="random", network=Network(hidden=8, depth=3))
+    config = preset(replace(config, adaglt=AdaGLT(epochs=2, pretrain=0)))
+    for rung in rungs(graph, config)[1:]:
+        mask = rung.ticket.masks[EDGES]
+        assert bool((mask[1:] <= mask[:-1]).all())
+        assert int(mask.sum()) == 2 * rung.counts["edges"]["kept"]
+        assert int(mask[0].sum() - mask[2].sum()) <= 2  # the count of all layers need not be one of each
 
 
 def test_another_graph_is_refused(graph: Graph, config: Find) -> None:

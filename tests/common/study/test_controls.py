@@ -106,6 +106,24 @@ def test_edge_pairs_live_and_die_together(seed: int, data: st.DataObject) -> Non
     assert all(len(set(mask[ids == group].tolist())) == 1 for group in ids.unique())
 
 
+def test_groups_of_the_last_dimension_move_with_all_that_the_first_ones_hold() -> None:
+    ids = torch.tensor([0, 0, 1, 1, 2, 2, 3])
+    mask = torch.tensor([[True, True, True, True, False, False, True], [False, False, True, True, False, False, False]])
+    original = Ticket(Masks({"edges": mask}), {"edges": torch.ones(2, 7)})
+    found = set()
+    for seed in range(20):
+        drawn = controls.random_ticket(original, seed, groups={"edges": ids}).masks["edges"]
+        assert drawn[:, 6].tolist() == [True, False]  # alone of its size
+        columns = [tuple(drawn[:, place].tolist()) for place in range(6)]
+        assert columns[::2] == columns[1::2]
+        assert sorted(columns[::2]) == [(False, False), (True, False), (True, True)]
+        found.add(tuple(columns))
+    assert len(found) == 6
+    half = torch.tensor([[True, False]])
+    with pytest.raises(TicketError, match="keeps a part of 1 groups"):
+        controls.random_ticket(Ticket(Masks({"e": half}), {"e": torch.ones(1, 2)}), 0, groups={"e": ids[:2]})
+
+
 def test_channels_and_blocks_move_as_one() -> None:
     mask = (torch.arange(9) < 3)[:, None].expand(9, 4)
     original = Ticket(Masks({"w": mask}), {"w": torch.ones(9, 4)})
