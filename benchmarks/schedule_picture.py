@@ -22,23 +22,25 @@ SHOWN = {
 
 
 @style()
-def picture(rows: list[dict[str, Any]]) -> str:
+def picture(rows: list[dict[str, Any]], timed: list[dict[str, Any]]) -> str:
     """Scores against costs as they are counted, and against time as it is measured, as an `<svg>`.
 
     Small points are seeds, lines go through their means. Budgets that some seeds lack are left out: means of other
     seeds are of other networks.
+
+    Args:
+        rows: of one label, for the costs.
+        timed: rows of any labels, for the times.
     """
     seeds = {row["seed"] for row in rows}
-    budgets = {row["budget"] for row in rows}
-    whole = {one for one in budgets if {row["seed"] for row in rows if row["budget"] == one} == seeds}
-    rows = [row for row in rows if row["budget"] in whole]
+    rows, timed = _of_all(seeds, rows), _of_all(seeds, timed)
     figure = new_figure(10.4, 4.2)
     counted, measured = figure.subplots(1, 2, sharey=True)
     unit = {"seconds": "time", "macs": "multiply-adds"}[rows[0]["settings"]["cost"]]
     _costs(counted, rows)
     counted.set_xlabel(f"share of the dense network's {unit}, counted")
     counted.set_ylabel(f"{rows[0]['quality']['name']}, less is better")
-    _times(measured, rows)
+    _times(measured, timed)
     measured.set_xlabel("share of the dense network's time, measured")
     dense = estimate([row["quality"]["dense"]["mean"] for row in rows])
     measured.plot([1], [dense.mean], marker="o", markersize=5, color=INK)
@@ -54,6 +56,14 @@ def picture(rows: list[dict[str, Any]]) -> str:
     return to_svg(figure, "schedules against their baselines")
 
 
+def _of_all(seeds: set[int], rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of labels and budgets that all of the seeds have."""
+    found: dict[tuple[str, float], set[int]] = {}
+    for row in rows:
+        found.setdefault((row["label"], row["budget"]), set()).add(row["seed"])
+    return [row for row in rows if found[row["label"], row["budget"]] == seeds]
+
+
 def _costs(axes: Axes, rows: list[dict[str, Any]]) -> None:
     """Every schedule by its cost, the dense network's being 1."""
     for (name, shown), colour in zip(SHOWN.items(), COLOURS, strict=False):
@@ -67,12 +77,11 @@ def _costs(axes: Axes, rows: list[dict[str, Any]]) -> None:
 
 def _times(axes: Axes, rows: list[dict[str, Any]]) -> None:
     """The schedule found by its measured time, the best dense float32's being 1."""
-    budgets = dict.fromkeys(row["budget"] for row in rows)
-    found = [
-        [(1 / row["measured_speedup"], row["quality"]["schedule"]["mean"]) for row in rows if row["budget"] == budget]
-        for budget in budgets
-    ]
-    _line(axes, found, COLOURS[0], SHOWN["schedule"], width=2.2)
+    points: dict[tuple[str, float], list[tuple[float, float]]] = {}
+    for row in rows:
+        one = (1 / row["measured_speedup"], row["quality"]["schedule"]["mean"])
+        points.setdefault((row["label"], row["budget"]), []).append(one)
+    _line(axes, list(points.values()), COLOURS[0], SHOWN["schedule"], width=2.2)
 
 
 def _line(axes: Axes, points: list[list[tuple[float, float]]], colour: str, shown: str, width: float) -> None:

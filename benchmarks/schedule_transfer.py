@@ -1,7 +1,8 @@
 """Schedules found at 50 steps of DDIM, used with other numbers of steps and another solver, beside the dense network.
 
 Takes the schedules that `benchmarks/step_schedules.py` left, and scores them as `gen-tickets fid --schedule` does. A
-row of the results is a label, a seed, a budget, a scheduler and its steps. Some 15 minutes a schedule on one core.
+row of the results is a label, a seed, a budget, a scheduler and its steps; with 50 steps of DDIM both are in the
+results of that script. Some 40 minutes a schedule on one core.
 
     python benchmarks/schedule_transfer.py --budget 0.5
     python benchmarks/schedule_transfer.py --table           # what the results hold so far, as markdown
@@ -25,18 +26,19 @@ from gen_tickets.schedule import StepSchedule
 
 RESULTS = Path(__file__).parent / "results"
 TRANSFERRED = RESULTS / "schedule_transfer.jsonl"
-SAMPLERS = [("ddim", 10), ("ddim", 20), ("ddim", 50), ("ddim", 100), ("dpm-solver++", 20)]
+SAMPLERS = [("ddim", 10), ("ddim", 20), ("ddim", 100), ("dpm-solver++", 20)]
 SHARED = ("label", "budget", "scheduler", "steps")  # by the seeds of a cell
 
 
 def scored(folder: Path, about: dict[str, Any], samples: int) -> dict[str, Any]:
     """The Frechet distance of a schedule and of its dense network, by one sampler, from the same noises."""
     dense = StepSchedule.load(folder).members["dense"].folder
-    shared = {"samples": samples, "seeds": 1, "first_seed": 1, "engine": "sparse", "threads": 1}
+    shared = {"samples": samples, "seeds": 1, "first_seed": 1, "threads": 1}
     sampler = {name: about[name] for name in ("scheduler", "steps")}
     quality = {}
     with Console() as console:
-        for name, where in (("schedule", {"schedule": str(folder)}), ("dense", {"ticket": dense})):
+        by_engine = ({"schedule": str(folder), "engine": "sparse"}, {"ticket": dense, "engine": "dense"})
+        for name, where in zip(("schedule", "dense"), by_engine, strict=True):
             found = run(Fid(**where, **sampler, **shared), console)  # type: ignore[arg-type]
             quality[name] = {label: one.mean for label, one in found["quality"].items()}
     return {**about, "samples": samples, "quality": quality}

@@ -167,7 +167,9 @@ def show(arguments: argparse.Namespace) -> None:
     if arguments.page:
         fill(arguments.page, partial(asked, results=results))
     if arguments.picture:
-        arguments.picture.write_text(picture(_rows(arguments.label, results)), encoding="utf-8")
+        rows = _rows(arguments.label, results)
+        timed = [row for row in read_lines(results) if row["label"] in (arguments.label, "seconds")]
+        arguments.picture.write_text(picture(rows, timed), encoding="utf-8")
 
 
 def main() -> None:
@@ -194,7 +196,11 @@ def main() -> None:
     parser.add_argument("--results", default=str(RESULTS))
     parser.add_argument("--table", action="store_true", help="print the results")
     parser.add_argument("--page", type=Path, help="a page of markdown to put tables into")
-    parser.add_argument("--picture", type=Path, help="where to draw the scores of --label against costs")
+    parser.add_argument(
+        "--picture",
+        type=Path,
+        help="where to draw scores of --label against costs and times",
+    )
     arguments = parser.parse_args()
     if arguments.table or arguments.page or arguments.picture:
         show(arguments)

@@ -13,7 +13,7 @@ from common.runs.errors import UsageError
 from common.runs.progress import Console
 from common.runs.session import Watch, clock, peak_mb, remedy, worked
 from common.runs.store import Run
-from common.runs.words import command_line
+from common.runs.words import command_line, plural
 from common.runs.workers import in_processes
 from common.ticket import Ticket
 from gen_tickets import rounds
@@ -191,7 +191,7 @@ def _opening(config: Find, methods: Sequence[str], images: Images, store: Run) -
     return (
         f"{config.family}/{config.size} on {images.name}: {len(images.train):,} images of {images.shape}; "
         f"{', '.join(methods)}, {len(ladder)} rounds to {ladder[-1]:.1%} of the weights, {config.training.steps} steps "
-        f"each, {config.seeds} seeds; in {store.folder}{going_on}"
+        f"each, {plural(config.seeds, 'seed')}; in {store.folder}{going_on}"
     )
 
 

@@ -11,6 +11,7 @@ from common.runs.manifest import hardware
 from common.runs.progress import Console
 from common.runs.session import peak_mb, worked
 from common.runs.store import Run
+from common.runs.words import plural
 from glt._measured import THREADS, Measured, measured
 from glt._runs import bound, identity, opened, opening, seeds_of, watched
 from glt._settings import check, check_counts
@@ -82,7 +83,7 @@ def _what(config: Compare) -> str:
     return (
         f"{', '.join(config.methods)}{also}; rounds {', '.join(map(str, sorted(config.rungs or [])))} of "
         f"{config.rounds} to {config.edges_density:.1%} of edges and {config.weights_density:.1%} of weights, "
-        f"{config.seeds} seeds"
+        f"{plural(config.seeds, 'seed')}"
     )
 
 

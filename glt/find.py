@@ -8,6 +8,7 @@ from typing import Any
 from common.runs.progress import Console
 from common.runs.session import peak_mb, worked
 from common.runs.store import Run
+from common.runs.words import plural
 from common.ticket import Ticket
 from glt import masker
 from glt._runs import Bound, bound, identity, opened, opening, watched
@@ -46,7 +47,7 @@ def run(config: Find, console: Console) -> dict[str, Any]:
 def _what(config: Find) -> str:
     return (
         f"{config.method}, {config.rounds} rounds to {config.edges_density:.1%} of edges and "
-        f"{config.weights_density:.1%} of weights, {config.seeds} seeds, {jobs_for(config)} at a time"
+        f"{config.weights_density:.1%} of weights, {plural(config.seeds, 'seed')}, {jobs_for(config)} at a time"
     )
 
 

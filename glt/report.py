@@ -124,7 +124,7 @@ def _figures(config: Find, summary: Summary) -> list[Figure]:
         Figure(
             f"{metric[0].upper()}{metric[1:]} against density",
             f"Test {metric} round by round; each tick gives the share of edges and, below it, of weights kept. Bands "
-            f"and bars are 95 % intervals over {config.seeds} seeds; the grey band is the dense network.",
+            f"and bars are 95 % intervals over {plural(config.seeds, 'seed')}; the grey band is the dense network.",
             curve(summary, metric),
         ),
         Figure("What every tensor keeps", "Per cent of entries kept, by tensor and round, mean over seeds.", layers),

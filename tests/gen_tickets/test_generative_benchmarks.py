@@ -135,6 +135,7 @@ def test_the_picture_of_schedules_leaves_out_budgets_that_a_seed_lacks() -> None
 
     rows = [
         {
+            "label": "macs",
             "seed": seed,
             "budget": budget,
             "settings": {"cost": "macs"},
@@ -144,4 +145,4 @@ def test_the_picture_of_schedules_leaves_out_budgets_that_a_seed_lacks() -> None
         }
         for seed, budget in ((0, 0.5), (1, 0.5), (0, 0.2))
     ]
-    assert picture(rows) == picture(rows[:2]) != picture(rows[:1])
+    assert picture(rows, rows) == picture(rows[:2], rows[:2]) != picture(rows[:1], rows[:1])
