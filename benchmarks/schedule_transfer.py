@@ -31,14 +31,14 @@ SHARED = ("label", "budget", "scheduler", "steps")  # by the seeds of a cell
 
 
 def scored(folder: Path, about: dict[str, Any], samples: int) -> dict[str, Any]:
-    """The Frechet distance of a schedule and of its dense network, by one sampler, from the same noises."""
+    """The scores of a schedule and of its dense network, by one sampler and from the same noises."""
     dense = StepSchedule.load(folder).members["dense"].folder
     shared = {"samples": samples, "seeds": 1, "first_seed": 1, "threads": 1}
     sampler = {name: about[name] for name in ("scheduler", "steps")}
     quality = {}
     with Console() as console:
-        by_engine = ({"schedule": str(folder), "engine": "sparse"}, {"ticket": dense, "engine": "dense"})
-        for name, where in zip(("schedule", "dense"), by_engine, strict=True):
+        sparse = {"schedule": str(folder), "engine": "sparse"}
+        for name, where in {"schedule": sparse, "dense": {"ticket": dense, "engine": "dense"}}.items():
             found = run(Fid(**where, **sampler, **shared), console)  # type: ignore[arg-type]
             quality[name] = {label: one.mean for label, one in found["quality"].items()}
     return {**about, "samples": samples, "quality": quality}
@@ -69,14 +69,14 @@ def main() -> None:
     if arguments.table:
         print("\n".join(table(arguments.results)))
         return
-    done = [{name: row[name] for name in ("seed", *SHARED)} for row in read_lines(arguments.results)]
+    done = [{name: row[name] for name in ("seed", "samples", *SHARED)} for row in read_lines(arguments.results)]
     for row in read_lines(arguments.schedules):
         if row["label"] != arguments.label or row["budget"] != arguments.budget:
             continue
         for scheduler, steps in SAMPLERS:
             which = {name: row[name] for name in ("label", "seed", "budget")}
             about = {**which, "scheduler": scheduler, "steps": steps}
-            if about not in done:
+            if {**about, "samples": arguments.samples} not in done:
                 found = scored(Path(row["schedule"]), about, arguments.samples)
                 with arguments.results.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(found) + "\n")

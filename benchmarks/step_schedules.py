@@ -71,8 +71,12 @@ def keep(row: dict[str, Any], results: Path) -> None:
 
 def _shared(row: dict[str, Any]) -> dict[str, Any]:
     """The settings that rows of one label have in common: all but the budget, and the seed of the family."""
-    tickets = [re.sub(r"-?seed-\d+", "", folder) for folder in row["settings"]["tickets"]]
-    return {**row["settings"], "tickets": tickets, "budget": None, "search": row.get("search")}
+    return {**row["settings"], "tickets": _family(row), "budget": None, "search": row.get("search")}
+
+
+def _family(row: dict[str, Any]) -> list[str]:
+    """The folders of its tickets without their seed."""
+    return [re.sub(r"-?seed-\d+", "", folder) for folder in row["settings"]["tickets"]]
 
 
 def tables(results: Path) -> list[str]:
@@ -93,11 +97,11 @@ def table(label: str, results: Path = RESULTS) -> list[str]:
     columns, scores = _scores("quality", rows)
     lines += [f"| budget | {' | '.join(columns)} | cost | speed, measured | joint / predicted |"]
     lines += ["| --- |" + " --- |" * (len(columns) + 3)]
-    for (budget, cells), found in zip(scores.items(), _by_budget(rows).values(), strict=True):
+    for budget, found in _by_budget(rows).items():
         damages = [row["damage"] for row in found]
         ratio = [one["joint"] / one["predicted"] for one in damages if min(one["joint"], one["predicted"]) > 0]
         more = [cell([row[name] for row in found]) for name in ("cost_ratio", "measured_speedup")]
-        lines.append(f"| {budget:.0%} | {' | '.join([*cells, *more, cell(ratio)])} |")
+        lines.append(f"| {budget:.0%} | {' | '.join([*scores[budget], *more, cell(ratio)])} |")
     if leads := _leads(rows):
         lines += ["", "The schedule found is better by so much, seed by seed (p of a paired t-test):", "", *leads]
     columns, scores = _scores("kernel", rows)
@@ -168,7 +172,8 @@ def show(arguments: argparse.Namespace) -> None:
         fill(arguments.page, partial(asked, results=results))
     if arguments.picture:
         rows = _rows(arguments.label, results)
-        timed = [row for row in read_lines(results) if row["label"] in (arguments.label, "seconds")]
+        timed = [row for row in read_lines(results) if row["settings"]["space"] == rows[0]["settings"]["space"]]
+        timed = [row for row in timed if _family(row) == _family(rows[0])]
         arguments.picture.write_text(picture(rows, timed), encoding="utf-8")
 
 
@@ -196,11 +201,7 @@ def main() -> None:
     parser.add_argument("--results", default=str(RESULTS))
     parser.add_argument("--table", action="store_true", help="print the results")
     parser.add_argument("--page", type=Path, help="a page of markdown to put tables into")
-    parser.add_argument(
-        "--picture",
-        type=Path,
-        help="where to draw scores of --label against costs and times",
-    )
+    parser.add_argument("--picture", type=Path, help="where to draw scores of --label against costs and times")
     arguments = parser.parse_args()
     if arguments.table or arguments.page or arguments.picture:
         show(arguments)

@@ -37,8 +37,6 @@ def random_like(ticket: Ticket, seed: int, fresh: Mapping[str, Tensor] | None = 
     >>> drawn = random_like(bird, 1).masks
     >>> drawn.counts()["0.bias"], torch.equal(drawn["0.weight"], drawn["0.bias"])
     ((2, 4), True)
-    >>> random_like(bird, 1).recipe["controls"]
-    [{'call': 'gen_tickets._controls.random_like', 'arguments': {'seed': 1}}]
     """
     named = ticket.recipe.get("structure")
     if isinstance(named, str) and named not in (INNER, NORMS, TWO_OF_FOUR):
@@ -49,9 +47,6 @@ def random_like(ticket: Ticket, seed: int, fresh: Mapping[str, Tensor] | None = 
     sparse = [name for name, mask in ticket.masks.items() if not bool(mask.all())]
     structure = dict.fromkeys(sparse, n_of_m(2, 4)) if named == TWO_OF_FOUR else None
     drawn = random_ticket(ticket, seed, fresh, structure)
-    *before, last = drawn.recipe["controls"]
-    note = {**last, "call": f"{__name__}.random_like"}  # what gives these masks again
-    drawn = replace(drawn, recipe={**drawn.recipe, "controls": [*before, note]})
     if named == INNER:
         among = [Block(name, *sizes) for name, sizes in ticket.recipe["blocks"].items()]
         return replace(drawn, masks=masks(ticket.masks, among, shuffled(kept_of(ticket.masks, among), seed)))

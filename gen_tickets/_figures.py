@@ -16,7 +16,7 @@ from common.runs.pictures import fitting, image_rows
 from common.runs.plots import Rung, density_curve, layer_densities
 from common.runs.report import Figure
 from common.runs.store import Run
-from common.runs.words import share
+from common.runs.words import bars, share
 from gen_tickets._judging import from_noise
 from gen_tickets.summary import Level, Summary
 
@@ -33,11 +33,9 @@ def curve(summary: Summary, rungs: Sequence[Rung], note: str = "") -> list[Figur
     found = [one for rung in rungs for one in rung.series.values()]
     if not any(math.isfinite(one.mean) for one in found):
         return []
-    seeds = len(summary.seeds)
-    spread = f"Bands and bars are 95 % intervals over {seeds} seeds; the grey band is the dense network."
     texts = [
         f"{summary.label} against the share of weights kept; less is better.",
-        spread if seeds > 1 else "One seed, so there are no intervals; the dashed line is the dense network.",
+        bars(len(summary.seeds)),
         note,
         "" if all(math.isfinite(one.mean) for one in found) else "Rungs in which a seed diverged are not drawn.",
     ]

@@ -10,7 +10,7 @@ from common.runs.plots import Rung, density_curve
 from common.runs.report import Count, Figure, Report, Table, render
 from common.runs.stats import Estimate
 from common.runs.store import Run
-from common.runs.words import aligned, command_line, number, plural, points, share
+from common.runs.words import aligned, bars, command_line, number, plural, points, share
 from common.ticket import Ticket
 from glt._measured import THREADS, Measured
 from glt._runs import settings_of
@@ -160,8 +160,7 @@ def _curve(summary: Comparison) -> Figure:
         rungs.append(Rung(kept[1], {**series, "no edges": summary.no_edges}, label="\n".join(map(share, kept))))
     text = (
         f"Test {summary.metric} of every method's tickets; each tick gives the share of edges and, below it, of "
-        f"weights kept. Bars are 95 % intervals over {plural(summary.dense.n, 'seed')}; the grey band is the dense "
-        "network."
+        f"weights kept. {bars(summary.dense.n, 'Bars')}"
     )
     svg = density_curve(rungs, dense=summary.dense, metric=f"test {summary.metric}")
     return Figure("Methods against density", text, svg)

@@ -209,7 +209,7 @@ class _Lab:
         return Masks({name: mask.to(self.device) for name, mask in masks.items()})
 
     def random_edges(self, ladder: list[dict[str, float]]) -> list[Tensor]:
-        """Random edges at every density, each within the ones before; of every layer the same."""
+        """Random edges at every density, each within the ones before; the same in every layer but for one edge."""
         model = self.build()
         weight = model.edges.weight
         one = random(self.seed)(model, {EDGES: weight.reshape(-1, weight.size(-1))[0]}, None)

@@ -10,8 +10,8 @@ from typing import TypeVar
 from common.runs.plots import Rung, density_curve, graph_drawing, layer_densities
 from common.runs.report import Count, Figure, Report, render
 from common.runs.store import Run
+from common.runs.words import bars, plural
 from common.runs.words import command_line as repeat
-from common.runs.words import plural
 from common.ticket import Ticket
 from glt.config import Experiment, Find, Network, preset
 from glt.data import Graph, GraphSet
@@ -123,8 +123,8 @@ def _figures(config: Find, summary: Summary) -> list[Figure]:
     return [
         Figure(
             f"{metric[0].upper()}{metric[1:]} against density",
-            f"Test {metric} round by round; each tick gives the share of edges and, below it, of weights kept. Bands "
-            f"and bars are 95 % intervals over {plural(config.seeds, 'seed')}; the grey band is the dense network.",
+            f"Test {metric} round by round; each tick gives the share of edges and, below it, of weights kept. "
+            f"{bars(config.seeds)}",
             curve(summary, metric),
         ),
         Figure("What every tensor keeps", "Per cent of entries kept, by tensor and round, mean over seeds.", layers),

@@ -62,13 +62,14 @@ def densities(config: Find) -> list[dict[str, float]]:
 
 
 def edge_groups(edges: Edges) -> dict[str, Tensor]:
-    """Which entries of the edge mask share a fate, for controls that draw masks: pairs, or nothing.
+    """What of the edge mask changes place as one, for controls that draw masks: pairs, or nothing for single entries.
 
-    Of edges with a mask for every layer, an edge moves with its masks in all layers. Drawn anew in every layer, as many
-    edges would reach further than nested ones do: what one layer lacks, another has.
+    Where every layer has a mask, an edge or pair moves with its masks in all of them, so that masks that shrink with
+    depth are held against such masks. Drawn anew in every layer, as many edges would join more nodes over all layers.
     """
     if edges.weight.dim() > 1:
-        return {EDGES: edges.pair[0] if edges.symmetric else torch.arange(edges.weight.size(1))}
+        single = torch.arange(edges.weight.size(1), device=edges.pair.device)
+        return {EDGES: edges.pair[0] if edges.symmetric else single}
     return {EDGES: edges.pair} if edges.symmetric else {}
 
 

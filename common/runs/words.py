@@ -12,7 +12,7 @@ from typing import Any
 from common.runs.stats import Estimate, Paired
 
 __all__ = [
-    "aligned", "command_line", "number", "percent_label", "plural", "points", "share", "short_name", "spread",
+    "aligned", "bars", "command_line", "number", "percent_label", "plural", "points", "share", "short_name", "spread",
     "verdict",
 ]  # fmt: skip
 
@@ -174,6 +174,17 @@ def plural(count: int, noun: str) -> str:
     ('1 seed', '3 seeds')
     """
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def bars(seeds: int, what: str = "Bands and bars") -> str:
+    """What the intervals in a figure are, and how the dense network is drawn.
+
+    >>> bars(3, "Bars")
+    'Bars are 95 % intervals over 3 seeds; the grey band is the dense network.'
+    """
+    if seeds == 1:
+        return "One seed, so there are no intervals; the dashed line is the dense network."
+    return f"{what} are 95 % intervals over {seeds} seeds; the grey band is the dense network."
 
 
 def percent_label(value: float) -> str:

@@ -100,7 +100,7 @@ def random_ticket(
         structure: what lives or dies as one (channels, blocks, n of m, tied edge pairs); one for all tensors or one a
             name; None for single entries. Groups change places with groups of their size, so counts stay exact.
         groups: instead of a structure, name to a long tensor of the mask's shape: entries with one number are a group.
-            Of its last dimensions: groups move with all that the mask holds of them along the first ones.
+            Numbers of its last dimensions alone, (E,) of (depth, E) say, move a group with its mask in every row.
 
     Raises:
         TicketError: the weights are gone, or the ticket's masks split a group.

@@ -96,7 +96,7 @@ def random_masks(masks: Masks, seed: int, structures: Mapping[str, Structure | T
         seed: the same seed gives the same masks on every device.
         structures: name to a structure, or to a long tensor of the mask's shape with one number a group; a tensor
             without either has single entries. Numbers of the mask's last dimensions alone, (E,) of (depth, E) say,
-            move a group with all that the mask holds of it along the first ones.
+            move a group with its mask in every row.
 
     Raises:
         TicketError: a mask does not have its structure (it keeps a part of a group, say).
@@ -149,14 +149,16 @@ def _ranked(name: str, mask: Tensor, structure: Structure, generator: torch.Gene
 
 
 def _permuted_groups(name: str, mask: Tensor, ids: Tensor, generator: torch.Generator) -> Tensor:
-    if not ids.dim() or ids.shape != mask.shape[-ids.dim() :]:
+    lead = mask.dim() - ids.dim()
+    if ids.shape != mask.shape[lead:] or (lead and not ids.dim()):
         found, expected = tuple(ids.shape), tuple(mask.shape)
         raise TicketError(
-            f"the groups of {name!r}: found shape {found}, expected the mask's {expected}. Number entries."
+            f"the groups of {name!r}: found shape {found}, expected the mask's {expected} or that of its last "
+            "dimensions. Number entries."
         )
     numbers, index, sizes = torch.unique(ids.reshape(-1), return_inverse=True, return_counts=True)
-    layers = mask.reshape(mask.shape[: -ids.dim()].numel(), ids.numel())
-    kept = numbers.new_zeros(len(layers), len(numbers)).index_add_(1, index, layers.long())
+    rows = mask.reshape(mask.shape[:lead].numel(), ids.numel())
+    kept = numbers.new_zeros(len(rows), len(numbers)).index_add_(1, index, rows.long())
     split = int(((kept != 0) & (kept != sizes)).any(0).sum())
     if split:
         raise TicketError(

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Harms"]
 
-KINDS = ("damage", "look")  # first words of what is kept: of single swaps, and of whole schedules
+SWAP, LOOK = "damage", "look"  # first words of the keys of single swaps, and of whole schedules
 _REAL = 10_000  # training images, about, that damage in data is measured by
 _LOOKS = 2**31  # seed of the noise that is added in looks; tables have 0, and scores those from 1 on
 
@@ -50,7 +50,7 @@ class Harms:
         bench, space = self.bench, self.space
         shape = (len(bench.grid.counts), len(bench.names))
         where = {cell: f"{cell[0]:02d}-{folder_name(bench.names[cell[1]])}" for cell in np.ndindex(shape)}
-        known = {cell: bench.store.done(f"{bench.stage}/damage-{space}/{one}") for cell, one in where.items()}
+        known = {cell: bench.store.done(f"{bench.stage}/{SWAP}-{space}/{one}") for cell, one in where.items()}
         done = {cell: float(one["damage"]) for cell, one in known.items() if one is not None}
         begin = time.perf_counter()
 
@@ -58,7 +58,7 @@ class Harms:
             nonlocal begin
             now = time.perf_counter()
             found = {one: {"damage": harm} for one, harm in harms.items()}
-            self._keep("damage", where[interval, choice], space, found, now - begin)
+            self._keep(SWAP, where[interval, choice], space, found, now - begin)
             begin = now
             fields = {"interval": interval + 1, "by": bench.names[choice], "damage": f"{harms[space]:.4g}"}
             if choice:
@@ -77,13 +77,13 @@ class Harms:
         """
         bench, space = self.bench, self._sampled
         which = bench.tried(assignment).key
-        known = bench.store.done(f"{bench.stage}/look-{space}/{which}")
+        known = bench.store.done(f"{bench.stage}/{LOOK}-{space}/{which}")
         if known is None:
             begin = time.perf_counter()
             with threads(bench.config.threads):
                 found = self._several.joint(assignment)
             kept = {one: asdict(whole) for one, whole in found.items()}
-            self._keep("look", which, space, kept, time.perf_counter() - begin)
+            self._keep(LOOK, which, space, kept, time.perf_counter() - begin)
             known = kept[space]
         return Whole(float(known["damage"]), float(known["drift"]))
 

@@ -116,6 +116,7 @@ def _summary(config: Schedule, outcomes: Sequence[Outcome]) -> list[str]:
     last = outcomes[-1]
     found, about = last.found, last.bench.measured[1]
     unit = ", in pixels" if config.space == "prior" else ""
+    noises = f"means over {config.seeds} seeds of the noise with 95 % intervals" if config.seeds > 1 else "of one seed"
     texts = [
         "Small to large has a ticket in the early, noisy steps and the dense network in the late ones; large to small "
         "is the other way round; fewer steps are the dense network's.",
@@ -127,7 +128,7 @@ def _summary(config: Schedule, outcomes: Sequence[Outcome]) -> list[str]:
         f"All measuring and training took {number(last.seconds)} s, that for other budgets and spaces of this run "
         f"included. "
         f"Costs: engine {about['engine']}, batch {about['batch']}, threads {about['threads']}, on {about['hardware']}.",
-        f"Scores are means over {config.seeds} seeds of the noise with 95 % intervals, {config.samples:,} images each.",
+        f"Scores are {noises}, {config.samples:,} images each.",
     ]
     if len(outcomes) > 1:
         what = "every scheduled ticket on its own stretch" if config.tune else "the dense network and scheduled tickets"

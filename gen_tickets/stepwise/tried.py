@@ -36,7 +36,7 @@ class Tried:
         return whole if len(whole) <= 100 else f"{whole[:80]}_{hashlib.sha256(whole.encode()).hexdigest()[:16]}"
 
     def __str__(self) -> str:
-        """Stretch by stretch; if there are many, by who does how many.
+        """Stretch by stretch; of more than ten, who is called how often, and how many steps are skipped.
 
         >>> str(Tried((("dense", 1), ("skip", 1)) * 25, Sampler("ddim", 50), 0.5))
         '25 steps of dense, 25 steps of skip, in 50 stretches'

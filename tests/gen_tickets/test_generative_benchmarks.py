@@ -146,3 +146,8 @@ def test_the_picture_of_schedules_leaves_out_budgets_that_a_seed_lacks() -> None
         for seed, budget in ((0, 0.5), (1, 0.5), (0, 0.2))
     ]
     assert picture(rows, rows) == picture(rows[:2], rows[:2]) != picture(rows[:1], rows[:1])
+    for row in rows[:2]:  # what no budget pays for is not there
+        del row["quality"]["uniform"]
+    assert SHOWN["uniform"] not in picture(rows, rows)
+    with pytest.raises(SystemExit, match=r"no budget that all of seeds \[0, 1\] have"):
+        picture(rows[1:], rows)

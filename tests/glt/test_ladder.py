@@ -81,14 +81,16 @@ def test_controls_keep_the_counts_and_change_one_thing(graph: Graph, config: Fin
 def test_random_edges_of_layers_shrink_with_depth_as_the_tickets_do(
     graph: Graph, config: Find, symmetric: bool
 ) -> None:
-    """Drawn anew in every layer they would reach further than those of a ticket: what one lacks, another has."""
+    """Drawn anew in every layer they would join more nodes over all layers than a ticket's do."""
     config = preset(replace(config, method="adaglt", symmetric=symmetric, network=Network(hidden=8, depth=3)))
     model = build(graph, config, 0)
     first = torch.rand(graph.edge_index.size(1), generator=torch.Generator().manual_seed(0))
     first = first[model.edges.pair[0] if symmetric else slice(None)]  # both directions have one number
     mask = first < torch.tensor([0.8, 0.5, 0.4])[:, None]
     ticket = Ticket(Masks({EDGES: mask}), model.state_dict())
-    drawn = control_tickets(ticket, graph, config, 0)["edges"].masks[EDGES]
+    found = control_tickets(ticket, graph, config, 0)
+    drawn = found["edges"].masks[EDGES]
+    assert torch.equal(found["random"].masks[EDGES], drawn)
     assert torch.equal(drawn.sum(1), mask.sum(1))
     assert bool((drawn[1:] <= drawn[:-1]).all())
     assert not torch.equal(drawn[0], mask[0])
@@ -98,9 +100,11 @@ def test_random_edges_of_layers_shrink_with_depth_as_the_tickets_do(
 def test_a_method_with_edges_for_every_layer_gets_the_same_random_ones_in_each(graph: Graph, config: Find) -> None:
     config = replace(config, method="adaglt", edges="random", network=Network(hidden=8, depth=3))
     config = preset(replace(config, adaglt=AdaGLT(epochs=2, pretrain=0)))
-    for rung in rungs(graph, config)[1:]:
+    flat = rungs(graph, replace(config, method="random"))[1:]
+    for rung, other in zip(rungs(graph, config)[1:], flat, strict=True):
         mask = rung.ticket.masks[EDGES]
         assert bool((mask[1:] <= mask[:-1]).all())
+        assert int((mask[0] != other.ticket.masks[EDGES]).sum()) <= 2  # a pair more or less
         assert int(mask.sum()) == 2 * rung.counts["edges"]["kept"]
         assert int(mask[0].sum() - mask[2].sum()) <= 2  # the count of all layers need not be one of each
 

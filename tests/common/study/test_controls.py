@@ -119,6 +119,11 @@ def test_groups_of_the_last_dimension_move_with_all_that_the_first_ones_hold() -
         assert sorted(columns[::2]) == [(False, False), (True, False), (True, True)]
         found.add(tuple(columns))
     assert len(found) == 6
+    whole = torch.tensor(True)  # a tensor without dimensions is a group of one
+    one = Ticket(Masks({"e": whole}), {"e": torch.tensor(1.0)})
+    assert controls.random_ticket(one, 0, groups={"e": torch.tensor(0)}).masks["e"] == whole
+    with pytest.raises(TicketError, match=r"found shape \(\), expected the mask's \(2, 7\)"):
+        controls.random_ticket(original, 0, groups={"edges": torch.tensor(0)})
     half = torch.tensor([[True, False]])
     with pytest.raises(TicketError, match="keeps a part of 1 groups"):
         controls.random_ticket(Ticket(Masks({"e": half}), {"e": torch.ones(1, 2)}), 0, groups={"e": ids[:2]})
