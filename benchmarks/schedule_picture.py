@@ -51,9 +51,10 @@ def picture(rows: list[dict[str, Any]], timed: list[dict[str, Any]]) -> str:
     counted.set_ylabel(f"{rows[0]['quality']['name']}, less is better")
     _times(measured, timed)
     measured.set_xlabel("share of the dense network's time, measured")
+    steps = rows[0]["settings"]["steps"]
     dense = estimate([row["quality"]["dense"]["mean"] for row in rows])
     for axes in (counted, measured):
-        axes.axhline(dense.mean, color=INK, linewidth=1.0, linestyle=":", label="dense in 50 steps")
+        axes.axhline(dense.mean, color=INK, linewidth=1.0, linestyle=":", label=f"dense in {steps} steps")
         axes.plot([1], [dense.mean], marker="o", markersize=5, color=INK)
         axes.set_xlim(left=0)
         axes.grid(color=GRID, linewidth=0.8)

@@ -1,13 +1,14 @@
 """Step schedules on MNIST: quality against budget, for the schedule found and every baseline at the same budget.
 
 The families are those of `benchmarks/step_family.py`, one a seed: U-Nets `small` at 16 pixels, sampled by DDIM in 50
-steps. It is `gen-tickets schedule` with these settings, which goes on where it was broken off; a row of the results is
-a seed and a budget. On one core the first row of a seed takes an hour, another budget 10 minutes: MNIST under
-`$GLT_DATA`, and those families in `runs`.
+steps if nothing else is said. It is `gen-tickets schedule` with these settings, which goes on where it was broken off; a
+row of the results is a seed and a budget. On one core the first row of a seed takes an hour, another budget 10 minutes:
+MNIST under `$GLT_DATA`, and those families in `runs`.
 
     python benchmarks/step_schedules.py                                     # three seeds, half and a fifth
     python benchmarks/step_schedules.py --cost seconds --label seconds
     python benchmarks/step_schedules.py --space pixels --label macs-pixels  # an ablation
+    python benchmarks/step_schedules.py --scheduler dpm-solver++ --steps 20 --label dpm-20
     python benchmarks/step_schedules.py --table                             # what the results hold so far, as markdown
     python benchmarks/step_schedules.py --page docs/schedules.md            # put tables where the page asks for them
     python benchmarks/step_schedules.py --picture docs/images/step-schedules.svg
@@ -47,6 +48,8 @@ def settings(arguments: argparse.Namespace, seed: int, budget: float) -> Schedul
         budget=budget,
         engine=arguments.engine,
         cost=arguments.cost,
+        scheduler=arguments.scheduler,
+        steps=arguments.steps,
         intervals=arguments.intervals,
         space=arguments.space,
         skip=arguments.skip,
@@ -75,8 +78,10 @@ def _shared(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _family(row: dict[str, Any]) -> list[str]:
-    """The folders of its tickets without their seed."""
-    return [re.sub(r"-?seed-\d+", "", folder) for folder in row["settings"]["tickets"]]
+    """What its searches have in common that differ in costs alone: tickets without their seed, space, sampler."""
+    settings = row["settings"]
+    tickets = [re.sub(r"-?seed-\d+", "", folder) for folder in settings["tickets"]]
+    return [*tickets, *(str(settings[name]) for name in ("space", "scheduler", "steps"))]
 
 
 def tables(results: Path) -> list[str]:
@@ -172,8 +177,7 @@ def show(arguments: argparse.Namespace) -> None:
         fill(arguments.page, partial(asked, results=results))
     if arguments.picture:
         rows = _rows(arguments.label, results)
-        timed = [row for row in read_lines(results) if row["settings"]["space"] == rows[0]["settings"]["space"]]
-        timed = [row for row in timed if _family(row) == _family(rows[0])]
+        timed = [row for row in read_lines(results) if _family(row) == _family(rows[0])]
         arguments.picture.write_text(picture(rows, timed), encoding="utf-8")
 
 
@@ -189,6 +193,8 @@ def main() -> None:
     parser.add_argument("--budgets", type=float, nargs="+", default=[0.5, 0.2])
     parser.add_argument("--engine", default="sparse")
     parser.add_argument("--cost", default="macs", choices=("seconds", "macs"))
+    parser.add_argument("--scheduler", default="ddim")
+    parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--intervals", type=int, default=10)
     parser.add_argument("--space", default="data")
     parser.add_argument("--skip", action=argparse.BooleanOptionalAction, default=True)

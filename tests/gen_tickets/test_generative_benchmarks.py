@@ -138,7 +138,7 @@ def test_the_picture_of_schedules_leaves_out_budgets_that_a_seed_lacks() -> None
             "label": "macs",
             "seed": seed,
             "budget": budget,
-            "settings": {"cost": "macs"},
+            "settings": {"cost": "macs", "steps": 50},
             "measured_speedup": 2.0,
             "quality": {"name": "FD"}
             | {name: {"mean": 1.0 + seed + budget, "cost": budget} for name in ("dense", *SHOWN)},
