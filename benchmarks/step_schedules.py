@@ -1,9 +1,9 @@
 """Step schedules on MNIST: quality against budget, for the schedule found and every baseline at the same budget.
 
 The families are those of `benchmarks/step_family.py`, one a seed: U-Nets `small` at 16 pixels, sampled by DDIM in 50
-steps if nothing else is said. It is `gen-tickets schedule` with these settings, which goes on where it was broken off; a
-row of the results is a seed and a budget. On one core the first row of a seed takes an hour, another budget 10 minutes:
-MNIST under `$GLT_DATA`, and those families in `runs`.
+steps if nothing else is said. It is `gen-tickets schedule` with these settings, which goes on where it was broken off;
+a row of the results is a seed and a budget. On one core the first row of a seed takes an hour, another budget 10
+minutes: MNIST under `$GLT_DATA`, and those families in `runs`.
 
     python benchmarks/step_schedules.py                                     # three seeds, half and a fifth
     python benchmarks/step_schedules.py --cost seconds --label seconds
