@@ -74,14 +74,17 @@ def keep(row: dict[str, Any], results: Path) -> None:
 
 def _shared(row: dict[str, Any]) -> dict[str, Any]:
     """The settings that rows of one label have in common: all but the budget, and the seed of the family."""
-    return {**row["settings"], "tickets": _family(row), "budget": None, "search": row.get("search")}
+    return {**row["settings"], "tickets": _tickets(row), "budget": None, "search": row.get("search")}
 
 
-def _family(row: dict[str, Any]) -> list[str]:
-    """What its searches have in common that differ in costs alone: tickets without their seed, space, sampler."""
-    settings = row["settings"]
-    tickets = [re.sub(r"-?seed-\d+", "", folder) for folder in settings["tickets"]]
-    return [*tickets, *(str(settings[name]) for name in ("space", "scheduler", "steps"))]
+def _tickets(row: dict[str, Any]) -> list[str]:
+    """The folders of its tickets without their seed."""
+    return [re.sub(r"-?seed-\d+", "", folder) for folder in row["settings"]["tickets"]]
+
+
+def _family(row: dict[str, Any]) -> list[Any]:
+    """What searches have in common that differ in costs alone: tickets, space and sampler."""
+    return [_tickets(row), *(row["settings"][name] for name in ("space", "scheduler", "steps"))]
 
 
 def tables(results: Path) -> list[str]:
