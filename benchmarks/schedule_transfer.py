@@ -1,10 +1,11 @@
-"""Schedules found at 50 steps of DDIM, used with other numbers of steps and another solver, beside the dense network.
+"""Schedules found with one sampler, used with other numbers of steps and another solver, beside the dense network.
 
 Takes the schedules that `benchmarks/step_schedules.py` left, and scores them as `gen-tickets fid --schedule` does. A
-row of the results is a label, a seed, a budget, a scheduler and its steps; with 50 steps of DDIM both are in the
-results of that script. Some 40 minutes a schedule on one core.
+row of the results is a label, a seed, a budget, a scheduler and its steps; with the sampler of the search both are in
+the results of that script. Some 40 minutes a schedule of DDIM-50 on one core.
 
     python benchmarks/schedule_transfer.py --budget 0.5
+    python benchmarks/schedule_transfer.py --label dpm-20 --samplers dpm-solver++:10 dpm-solver++:50
     python benchmarks/schedule_transfer.py --table           # what the results hold so far, as markdown
 
 `step_schedules.py --page` puts that table where a page asks for `other samplers`.
@@ -26,7 +27,7 @@ from gen_tickets.schedule import StepSchedule
 
 RESULTS = Path(__file__).parent / "results"
 TRANSFERRED = RESULTS / "schedule_transfer.jsonl"
-SAMPLERS = [("ddim", 10), ("ddim", 20), ("ddim", 100), ("dpm-solver++", 20)]
+SAMPLERS = ["ddim:10", "ddim:20", "ddim:100", "dpm-solver++:20"]
 SHARED = ("label", "budget", "scheduler", "steps")  # by the seeds of a cell
 
 
@@ -62,6 +63,8 @@ def main() -> None:
     parser.add_argument("--schedules", type=Path, default=RESULTS / "step_schedules.jsonl")
     parser.add_argument("--label", default="macs")
     parser.add_argument("--budget", type=float, default=0.5)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--samplers", nargs="+", default=SAMPLERS, metavar="SCHEDULER:STEPS")
     parser.add_argument("--samples", type=int, default=2000)
     parser.add_argument("--results", type=Path, default=TRANSFERRED)
     parser.add_argument("--table", action="store_true", help="print the results")
@@ -71,11 +74,12 @@ def main() -> None:
         return
     done = [{name: row[name] for name in ("seed", "samples", *SHARED)} for row in read_lines(arguments.results)]
     for row in read_lines(arguments.schedules):
-        if row["label"] != arguments.label or row["budget"] != arguments.budget:
+        which = {name: row[name] for name in ("label", "seed", "budget")}
+        wanted = (arguments.label, arguments.budget)
+        if (row["label"], row["budget"]) != wanted or row["seed"] not in arguments.seeds:
             continue
-        for scheduler, steps in SAMPLERS:
-            which = {name: row[name] for name in ("label", "seed", "budget")}
-            about = {**which, "scheduler": scheduler, "steps": steps}
+        for scheduler, steps in (one.split(":") for one in arguments.samplers):
+            about = {**which, "scheduler": scheduler, "steps": int(steps)}
             if {**about, "samples": arguments.samples} not in done:
                 found = scored(Path(row["schedule"]), about, arguments.samples)
                 with arguments.results.open("a", encoding="utf-8") as file:
