@@ -1,4 +1,4 @@
-"""The watch over a joint training: losses by interval at every check, and a stop where the dense one rises."""
+"""The watch over a joint training: losses by interval at every check, and a stop where the dense one stays risen."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NOT_YET = -1.0  # no loss is
 
 
 class Stopped(Exception):
-    """The dense loss has risen; the message says where and by how much."""
+    """The dense loss stays too high, or ends so; the message says where and by how much."""
 
 
 class Check(NamedTuple):
@@ -40,6 +40,7 @@ class Watch:
         every: steps between two checks; there is one at the end, too.
         steps: of the training.
         rise: the share by which the dense loss may rise in an interval, above its value at the start; None never stops.
+        patience: checks in a row with a higher one at which the training is stopped.
         start: the model before its first step.
 
     Attributes:
@@ -55,9 +56,10 @@ class Watch:
         every: int,
         steps: int,
         rise: float | None,
+        patience: int,
         start: nn.Module,
     ) -> None:
-        self.curve, self.who, self.masks, self.rise = curve, who, masks, rise
+        self.curve, self.who, self.masks, self.rise, self.patience = curve, who, masks, rise, patience
         self.ends = [*range(every, steps, every), steps]
         self.found = torch.full((len(self.ends) + 1, 2, len(who)), _NOT_YET, dtype=torch.float64)
         self.found[0] = self._measure(start)
@@ -72,25 +74,19 @@ class Watch:
         """Check an average after so many steps, if it is time.
 
         Raises:
-            Stopped: its dense loss has risen.
+            Stopped: its dense loss is too high, at as many checks in a row as patience is had with, or at the last.
         """
         if done not in self.ends:
             return
         number = self.ends.index(done) + 1
         self.found[number] = self._measure(mean)
-        begin, now = self.found[0, 0], self.found[number, 0]
-        if self.rise is not None and not bool((now <= begin * (1 + self.rise)).all()):
-            share = (now / begin - 1).nan_to_num(math.inf)
-            worst = int(share.argmax())
-            self.stopped = (
-                f"at step {done} the dense loss in interval {worst} was {now[worst]:.4g}, {100 * share[worst]:.1f} % "
-                f"above the {begin[worst]:.4g} of the start; at most {100 * self.rise:g} % are allowed. The weights "
-                f"are the average of step {[0, *self.ends][number - 1]}, the last good one. "
-                "Weigh the dense loss more, or allow a larger rise."
-            )
+        last = self._last_good()
+        if last == number:
+            for name, value in tensors(mean).items():
+                self.good[name].copy_(value)
+        elif number - last >= self.patience or done == self.ends[-1]:
+            self.stopped = self._reason(number, last)
             raise Stopped(self.stopped)
-        for name, value in tensors(mean).items():
-            self.good[name].copy_(value)
 
     def history(self) -> tuple[Check, ...]:
         """All checks so far, that of the start first."""
@@ -99,9 +95,32 @@ class Watch:
 
     def metrics(self) -> dict[str, list[float]]:
         """Losses by interval at the start and of the last good average, for a ticket."""
-        rows = [row for row in self.found.tolist() if row[0][0] != _NOT_YET]
-        last = rows[-1 if self.stopped is None else -2]
-        return {"loss_before": rows[0][0], "loss_after": last[0], "ticket_before": rows[0][1], "ticket_after": last[1]}
+        (dense, ticket), (dense_after, ticket_after) = self.found[[0, self._last_good()]].tolist()
+        return {
+            "loss_before": dense,
+            "loss_after": dense_after,
+            "ticket_before": ticket,
+            "ticket_after": ticket_after,
+        }
+
+    def _last_good(self) -> int:
+        """The number of the last check whose dense loss is nowhere too high, 0 for the start."""
+        dense = self.found[:, 0]
+        known = dense[:, 0] != _NOT_YET
+        good = known if self.rise is None else known & (dense <= dense[0] * (1 + self.rise)).all(1)
+        return int(good.nonzero().max())
+
+    def _reason(self, number: int, last: int) -> str:
+        """Why the check of a number ends the training."""
+        begin, now, steps = self.found[0, 0], self.found[number, 0], [0, *self.ends]
+        share = (now / begin - 1).nan_to_num(math.inf)
+        worst = int(share.argmax())
+        return (
+            f"at step {steps[number]} the dense loss in interval {worst} was {now[worst]:.4g}, "
+            f"{100 * share[worst]:.1f} % above the {begin[worst]:.4g} of the start, the last of {number - last} checks "
+            f"in a row; at most {100 * (self.rise or 0):g} % are allowed. The weights are the average of step "
+            f"{steps[last]}, the last good one. Weigh the dense loss more, or allow a larger rise."
+        )
 
     @torch.no_grad()
     def _measure(self, model: nn.Module) -> Tensor:

@@ -7,8 +7,9 @@ $L(\theta) = \frac1N \left(\sum_n a \|\epsilon_n - \epsilon_\theta\|^2 + \sum_{n
 \epsilon_{\theta \odot m_{k(n)}}\|^2 + c \|\mathrm{sg}(\epsilon_\theta) - \epsilon_{\theta \odot m_{k(n)}}\|^2\right)$
 
 Norms are means over pixels. No gradient passes sg: tickets learn from the dense network, never the other way round. An
-average of $\theta$ is kept, which starts at the dense network. As soon as its dense loss rises in any interval above
-what it was at the start, training stops, and the last good average is the outcome.
+average of $\theta$ is kept, which starts at the dense network. Its dense loss is checked by interval: at first it may
+rise, as the kept weights have not learnt to do alone, and fall again. Where it is too high at several checks in a row,
+or at the last, training stops, and the last good average is the outcome.
 
 >>> from common.allocate import prune
 >>> from common.masks import Masks, prunable
@@ -79,14 +80,15 @@ class Joining:
             dense prediction; a, b and c above.
         every: steps between two checks.
         rise: the share by which the dense loss may rise in an interval above its value at the start; None never stops.
+        patience: checks in a row above that at which training stops.
 
     Raises:
         ValueError: no step, weights that are negative or all zero, an average that would hardly leave its start, no
-            step between checks or a negative share.
+            step between checks, no patience or a negative share.
 
     >>> Joining(every=0)
     Traceback (most recent call last):
-    ValueError: found checks every 0 steps, and a rise of 0.01; expected 1 step or more, and a share of 0 or more
+    ValueError: found checks every 0 steps, patience 3 and a rise of 0.01; expected 1, 1 and 0 or more
     """
 
     steps: int = 1000
@@ -97,12 +99,13 @@ class Joining:
     distil: float = 1.0
     every: int = 50
     rise: float | None = 0.01
+    patience: int = 3
 
     def __post_init__(self) -> None:
         sound(self.steps, self.settings, self.weights)
-        if self.every < 1 or not (self.rise is None or self.rise >= 0):
-            raise ValueError(f"found checks every {self.every} steps, and a rise of {self.rise}; expected 1 step or "
-                             "more, and a share of 0 or more")  # fmt: skip
+        if self.every < 1 or self.patience < 1 or not (self.rise is None or self.rise >= 0):
+            raise ValueError(f"found checks every {self.every} steps, patience {self.patience} and a rise of "
+                             f"{self.rise}; expected 1, 1 and 0 or more")  # fmt: skip
 
     @property
     def weights(self) -> dict[str, float]:
@@ -162,7 +165,7 @@ def joint(
     net, order = loaded(dense, model), [DENSE, *tickets]
     masks, start = [ticket.masks for ticket in tickets.values()], snapshot(net)
     who = [0 if name == SKIP else order.index(name) for name in names]
-    watch = Watch(curve, who, masks, how.every, how.steps, how.rise, net)
+    watch = Watch(curve, who, masks, how.every, how.steps, how.rise, how.patience, net)
     about = _about(how, names, curve)
     known = {"joint": about, "masks": [one.digests() for one in masks], "held_out": _digest(curve)}
     train = driven(_trainer(task, masks, torch.tensor(who)[curve.bins], how, watch), drive, checkpoints, known)

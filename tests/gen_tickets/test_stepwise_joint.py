@@ -33,7 +33,9 @@ TASK, HELD_OUT = Denoising(IMAGES[:256]), Denoising(IMAGES[256:])
 CURVE = Curve(HELD_OUT, 3 - torch.arange(1000) // 250, count=4)
 NAMES = ["small", "large", "dense", "dense"]
 QUICK = Joining(steps=6, settings=Settings(batch=8, lr=1e-3, decay=0.5), every=2, rise=None)
-HARMFUL = replace(QUICK, steps=40, settings=Settings(batch=16, lr=2.0, warmup=2000, decay=0.8), every=3, rise=0.01)
+HARMFUL = replace(
+    QUICK, steps=40, settings=Settings(batch=16, lr=2.0, warmup=2000, decay=0.8), every=3, rise=0.01, patience=1
+)
 
 
 @cache
@@ -183,7 +185,7 @@ def test_the_guard_stops_and_goes_back_to_the_last_good_average() -> None:
 
 
 def test_a_rise_at_the_first_check_leaves_the_start() -> None:
-    found = made(replace(QUICK, settings=Settings(batch=8, lr=1.0, decay=0.0), every=1, rise=0.01))
+    found = made(replace(QUICK, settings=Settings(batch=8, lr=1.0, decay=0.0), every=1, rise=0.01, patience=1))
     assert [check.step for check in found.history] == [0, 1]
     assert equal(found.dense.trained or {}, trained()[1].trained or {})
     assert found.dense.metrics["loss_after"] == list(found.history[0].dense)
