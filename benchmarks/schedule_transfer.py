@@ -28,13 +28,13 @@ from gen_tickets.schedule import StepSchedule
 RESULTS = Path(__file__).parent / "results"
 TRANSFERRED = RESULTS / "schedule_transfer.jsonl"
 SAMPLERS = ["ddim:10", "ddim:20", "ddim:100", "dpm-solver++:20"]
-SHARED = ("label", "budget", "scheduler", "steps")  # by the seeds of a cell
+SHARED = ("label", "budget", "scheduler", "steps", "samples")  # by the seeds of a cell
 
 
-def scored(folder: Path, about: dict[str, Any], samples: int) -> dict[str, Any]:
+def scored(folder: Path, about: dict[str, Any]) -> dict[str, Any]:
     """The scores of a schedule and of its dense network, by one sampler and from the same noises."""
     dense = StepSchedule.load(folder).members["dense"].folder
-    shared = {"samples": samples, "seeds": 1, "first_seed": 1, "threads": 1}
+    shared = {"samples": about["samples"], "seeds": 1, "first_seed": 1, "threads": 1}
     sampler = {name: about[name] for name in ("scheduler", "steps")}
     quality = {}
     with Console() as console:
@@ -42,7 +42,7 @@ def scored(folder: Path, about: dict[str, Any], samples: int) -> dict[str, Any]:
         for name, where in {"schedule": sparse, "dense": {"ticket": dense, "engine": "dense"}}.items():
             found = run(Fid(**where, **sampler, **shared), console)  # type: ignore[arg-type]
             quality[name] = {label: one.mean for label, one in found["quality"].items()}
-    return {**about, "samples": samples, "quality": quality}
+    return {**about, "quality": quality}
 
 
 def table(results: Path = TRANSFERRED) -> list[str]:
@@ -72,16 +72,16 @@ def main() -> None:
     if arguments.table:
         print("\n".join(table(arguments.results)))
         return
-    done = [{name: row[name] for name in ("seed", "samples", *SHARED)} for row in read_lines(arguments.results)]
+    done = [{name: row[name] for name in ("seed", *SHARED)} for row in read_lines(arguments.results)]
     for row in read_lines(arguments.schedules):
         which = {name: row[name] for name in ("label", "seed", "budget")}
         wanted = (arguments.label, arguments.budget)
         if (row["label"], row["budget"]) != wanted or row["seed"] not in arguments.seeds:
             continue
         for scheduler, steps in (one.split(":") for one in arguments.samplers):
-            about = {**which, "scheduler": scheduler, "steps": int(steps)}
-            if {**about, "samples": arguments.samples} not in done:
-                found = scored(Path(row["schedule"]), about, arguments.samples)
+            about = {**which, "scheduler": scheduler, "steps": int(steps), "samples": arguments.samples}
+            if about not in done:
+                found = scored(Path(row["schedule"]), about)
                 with arguments.results.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(found) + "\n")
 

@@ -28,7 +28,7 @@ from pages import fill
 from schedule_picture import picture
 from schedule_transfer import table as transferred
 
-from common.runs.files import read_lines
+from common.runs.files import read_lines, write_atomic
 from common.runs.progress import Console
 from common.runs.stats import Estimate, estimate, paired
 from gen_tickets._config_schedule import Schedule
@@ -69,7 +69,7 @@ def keep(row: dict[str, Any], results: Path) -> None:
         if one["label"] == row["label"] and _shared(one) != _shared(row):
             raise SystemExit(f"the results hold other settings under {row['label']!r}; choose another --label")
     known[tuple(row[name] for name in KEY)] = row
-    results.write_text("".join(f"{json.dumps(one)}\n" for one in known.values()), encoding="utf-8")
+    write_atomic(results, "".join(f"{json.dumps(one)}\n" for one in known.values()))
 
 
 def _shared(row: dict[str, Any]) -> dict[str, Any]:
@@ -82,9 +82,9 @@ def _tickets(row: dict[str, Any]) -> list[str]:
     return [re.sub(r"-?seed-\d+", "", folder) for folder in row["settings"]["tickets"]]
 
 
-def _family(row: dict[str, Any]) -> list[Any]:
-    """What searches have in common that differ in costs alone: tickets, space and sampler."""
-    return [_tickets(row), *(row["settings"][name] for name in ("space", "scheduler", "steps"))]
+def _family(row: dict[str, Any]) -> dict[str, Any]:
+    """What searches have in common that differ in costs alone: tickets, sampler and all other settings."""
+    return {**row["settings"], "tickets": _tickets(row), "budget": None, "cost": None}
 
 
 def tables(results: Path) -> list[str]:

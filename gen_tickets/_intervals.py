@@ -6,9 +6,11 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import NoReturn
+from typing import Any, NoReturn
 
-__all__ = ["SKIP", "Interval", "ScheduleError", "check", "expanded", "paced", "refuse"]
+import numpy as np
+
+__all__ = ["SKIP", "Interval", "ScheduleError", "check", "expanded", "levels_at", "paced", "refuse"]
 
 SKIP = "skip"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._=+-]*")
@@ -63,6 +65,23 @@ def expanded(stretches: Iterable[tuple[str, int]]) -> list[str]:
     labels = [label for label, count in stretches for _ in range(count)]
     who = (paced(label) for label in labels)
     return [SKIP if step % every else ticket for step, (ticket, every) in enumerate(who)]
+
+
+def levels_at(solver: Any, levels: np.ndarray) -> np.ndarray:
+    """Log-SNR at every step of a sampling, rising.
+
+    Args:
+        solver: a scheduler of diffusers at its steps.
+        levels: log-SNR of every training timestep, (T,), see `gen_tickets.scheduled.log_snr`.
+
+    Raises:
+        ScheduleError: it calls the network more than once at a step.
+    """
+    at = np.interp(np.asarray(solver.timesteps, float), np.arange(len(levels)), levels)
+    if (np.diff(at) <= 0).any() or getattr(solver, "order", 1) != 1:
+        refuse("a sampler that does not go from noise to image at every step", "one call of the network a step",
+               "Choose another scheduler, such as ddim.")  # fmt: skip
+    return at
 
 
 def check(intervals: Sequence[Interval], members: Collection[str]) -> None:

@@ -15,6 +15,7 @@ from common.runs.errors import UsageError
 from common.runs.ranges import AT_LEAST_ONE, check_ranges
 from gen_tickets._batches import step_seed
 from gen_tickets.networks import Network
+from gen_tickets.pipelines import solver_of
 from gen_tickets.walk import Walk
 
 __all__ = ["SCHEDULERS", "Sampler", "denoise", "draw", "finisher", "grid", "pixels"]
@@ -24,7 +25,9 @@ SCHEDULERS: Mapping[str, str] = {
     "ddpm": "DDPMScheduler",
     "dpm-solver++": "DPMSolverMultistepScheduler",
 }
-"""Name to the scheduler of diffusers; at its default of 1000 training steps with linear betas, or as a model says."""
+"""Name to the scheduler of diffusers; with the 1000 training steps and linear betas of DDPM, or as a model says."""
+
+_LEVELS = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule")
 
 
 @dataclass(frozen=True)
@@ -50,21 +53,34 @@ class Sampler:
         check_ranges(self, {"steps": AT_LEAST_ONE})
 
     def solver(self, config: Mapping[str, Any] | None = None) -> Any:
-        """A scheduler of diffusers at its steps, with the noise levels of a config if there is one.
+        """A scheduler of diffusers at its steps, with the noise levels of a config, or of DDPM without one.
 
         Raises:
-            UsageError: diffusers has no such class, or it has fewer steps.
+            UsageError: diffusers has no such class, it does not sample from these noise levels, or has fewer steps.
         """
         import diffusers
 
         kind = getattr(diffusers, SCHEDULERS.get(self.scheduler, self.scheduler), None)
         if kind is None:
             raise UsageError(f"--scheduler {self.scheduler}: diffusers {diffusers.__version__} has no such class")
-        made = kind() if config is None else kind.from_config(dict(config))
-        most = made.config.get("num_train_timesteps")
-        if most is not None and self.steps > most:
-            raise UsageError(f"--steps {self.steps} of {self.scheduler}: expected at most its {most} timesteps")
-        made.set_timesteps(self.steps)
+        trained = solver_of(config)
+        given = {name: trained.config[name] for name in _LEVELS} if config is None else dict(config)
+        try:
+            made = kind.from_config(given)
+            most = made.config.get("num_train_timesteps")
+            if most is not None and self.steps > most:
+                raise UsageError(f"--steps {self.steps} of {self.scheduler}: expected at most its {most} timesteps")
+            made.set_timesteps(self.steps)
+            own = torch.as_tensor(made.alphas_cumprod).float()
+        except (AttributeError, ImportError, TypeError, ValueError) as error:
+            why = " ".join(str(error).split())
+            raise UsageError(f"--scheduler {self.scheduler}: {why}; expected one that samples, such as ddim") from None
+        learnt = trained.alphas_cumprod
+        if own.shape != learnt.shape or not torch.allclose(own, learnt, rtol=0, atol=1e-4):
+            raise UsageError(
+                f"--scheduler {self.scheduler}: found other noise levels than those that the network learnt; expected "
+                "the same, as ddim has them"
+            )
         return made
 
 

@@ -57,6 +57,7 @@ def run(config: Fid, console: Console) -> dict[str, Any]:
     config = _filled(config, ticket, found.network)
     images = _images(config, ticket, found.network)
     extractor = _extractor(config, images, console)
+    about = _which(config, ticket, found) if schedule is None else _whole(config, schedule, found)
     qualities = _qualities(config, found, schedule, images, extractor, console)
     quality, warnings = over_seeds(qualities), _warnings(found.network, qualities)
     for text in warnings:
@@ -65,7 +66,7 @@ def run(config: Fid, console: Console) -> dict[str, Any]:
         console.line(f"{label:24} {value}")
     first = qualities[0]
     return {
-        **(_which(config, ticket, found) if schedule is None else _whole(config, schedule, found)),
+        **about,
         "dataset": images.name,
         "split": config.split,
         "against": first.against,

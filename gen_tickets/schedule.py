@@ -30,7 +30,7 @@ import numpy as np
 
 from common.runs.files import dump, plain, read_object, write_atomic
 from common.ticket import Ticket
-from gen_tickets._intervals import SKIP, Interval, ScheduleError, check, expanded, paced, refuse
+from gen_tickets._intervals import SKIP, Interval, ScheduleError, check, expanded, levels_at, paced, refuse
 
 if TYPE_CHECKING:
     from gen_tickets.scheduled import Scheduled
@@ -137,9 +137,11 @@ class StepSchedule:
         Args:
             solver: a scheduler of diffusers at its steps.
             levels: log-SNR of every training timestep, (T,), see `gen_tickets.scheduled.log_snr`.
+
+        Raises:
+            ScheduleError: the sampler calls the network more than once at a step.
         """
-        taken = self.taken(np.interp(np.asarray(solver.timesteps, float), np.arange(len(levels)), levels))
-        return dict(Counter(taken))
+        return dict(Counter(self.taken(levels_at(solver, levels))))
 
     def cost(self, log_snr: np.ndarray, of: str = "seconds") -> float:
         """Cost of one image whose steps are at log-SNRs (N,): `seconds` or `macs`.

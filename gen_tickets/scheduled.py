@@ -144,8 +144,8 @@ class Scheduled(nn.Module):
 
 
 def _key(name: str) -> str:
-    """A name for a submodule: without dots, and none that modules have already."""
-    return f"of {name}".replace(".", "_")
+    """A name for a submodule: without dots, none that modules have already, and another one for another name."""
+    return f"of {name}".replace("_", "__").replace(".", "_d")
 
 
 def scheduled(schedule: StepSchedule, engine: str, batch: int) -> Scheduled:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from common.runs.errors import UsageError
-from common.runs.ranges import Range, at_least, check_ranges
+from common.runs.ranges import POSITIVE, Range, at_least, check_ranges
 from gen_tickets import extractors
 from gen_tickets._config_schedule import Schedule
 from gen_tickets.draw import Sampler
@@ -17,6 +17,7 @@ _LEAST = {"batch": 1, "threads": 1, "intervals": 1, "noises": 2, "looks": 1, "se
           "joint": 0, "samples": FEWEST}  # fmt: skip
 _RANGES: dict[str, Range] = {
     **{name: at_least(least) for name, least in _LEAST.items()},
+    "lr": POSITIVE,
     "first_seed": (lambda v: v >= 1, "must be at least 1, as the search draws from seed 0"),
     "budget": (lambda v: 0 < v <= 1, "is a share of the dense network's cost, in (0, 1]"),
 }

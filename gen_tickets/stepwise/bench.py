@@ -21,7 +21,7 @@ from common.runs.progress import Console
 from common.runs.store import Run
 from common.scoped import threads
 from gen_tickets._config_schedule import Schedule
-from gen_tickets._intervals import SKIP, expanded
+from gen_tickets._intervals import SKIP, expanded, refuse
 from gen_tickets.data import Images
 from gen_tickets.draw import Sampler
 from gen_tickets.engines import channels_last
@@ -67,7 +67,11 @@ class Bench:
         paces = [] if config.monotone else [pace for pace in sorted(set(config.paces)) if pace > 1]
         resting = [f"{name}/{pace}" for pace in paces for name in family.names]
         self.names = [*family.names, *resting, *([SKIP] if config.skip else [])]
-        self.grid = grid(self.sampler.solver(family.network.scheduler), self.levels, config.intervals, config.grid)
+        solver = self.sampler.solver(family.network.scheduler)
+        self.grid = grid(solver, self.levels, config.intervals, config.grid)
+        if (calls := len(solver.timesteps)) != config.steps:
+            refuse(f"{calls} calls of the network in {config.steps} steps of {config.scheduler}", "one a step",
+                   "Choose other --steps, or another scheduler.")  # fmt: skip
 
     @cached_property
     def forms(self) -> dict[str, nn.Module]:

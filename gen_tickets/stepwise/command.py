@@ -154,7 +154,11 @@ def _images(config: Schedule, found: Family) -> Images:
     if "dataset" not in found.find:
         raise UsageError("these tickets do not say which images they learnt from; find them with gen-tickets find")
     root = config.data_root or found.find.get("data_root")
-    return data.load(str(found.find["dataset"]), root, size=found.find.get("image_size"))
+    images = data.load(str(found.find["dataset"]), root, size=found.find.get("image_size"))
+    if images.sha256 != found.find.get("data", images.sha256):
+        raise UsageError(f"{images.name}: found images of sha256 {images.sha256[:12]}...; expected "
+                         f"{found.find['data'][:12]}..., which the tickets learnt from. Restore them.")  # fmt: skip
+    return images
 
 
 def _extractor(config: Schedule, images: Images, console: Console) -> Extractor:

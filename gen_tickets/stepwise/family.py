@@ -72,7 +72,7 @@ def folders(paths: Sequence[str | Path], seed: int | None = None) -> list[Path]:
         if (path / "ticket.json").is_file():
             found.append(path)
             continue
-        seeds = sorted(path.glob("rounds/seed-*")) if seed is None else [path / "rounds" / f"seed-{seed}"]
+        seeds = _seeds(path) if seed is None else [path / "rounds" / f"seed-{seed}"]
         home = seeds[0] if seeds and (seeds[0] / "dense").is_dir() else path.parent
         methods = [path] if home == path.parent else sorted(one for one in home.iterdir() if one.name != DENSE)
         rounds = [one.parent for one in sorted(methods[0].glob("round-*/ticket.json"))] if len(methods) == 1 else []
@@ -83,6 +83,11 @@ def folders(paths: Sequence[str | Path], seed: int | None = None) -> list[Path]:
             refuse(f"no ticket in {path}", "a folder of a ticket or of a run", "Check the path.")
         found += [*([home / DENSE] if (home / DENSE / "ticket.json").is_file() else []), *rounds]
     return list(dict.fromkeys(found))
+
+
+def _seeds(run: Path) -> list[Path]:
+    """Folders of the seeds of a run, by number."""
+    return sorted(run.glob("rounds/seed-*"), key=lambda one: int(one.name.removeprefix("seed-")))
 
 
 def family(paths: Sequence[str | Path]) -> Family:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from gen_tickets._intervals import refuse
+from gen_tickets._intervals import levels_at, refuse
 
 __all__ = ["Grid", "grid"]
 
@@ -43,20 +43,16 @@ def grid(solver: Any, levels: np.ndarray, intervals: int, by: Literal["steps", "
         by: groups of equal numbers of steps, or of equal width in log-SNR.
 
     Raises:
-        ScheduleError: fewer steps than groups, or no group.
+        ScheduleError: fewer steps than groups, no group, or see `levels_at`.
 
     >>> from gen_tickets.draw import Sampler
     >>> from gen_tickets.scheduled import log_snr
     >>> grid(Sampler("ddim", 50).solver(), log_snr(), 4).counts
     (13, 12, 13, 12)
     """
-    times = np.asarray(solver.timesteps, float)
-    at = np.interp(times, np.arange(len(levels)), levels)
+    at = levels_at(solver, levels)
     if not 1 <= intervals <= len(at):
         refuse(f"{intervals} intervals", f"1 to {len(at)}, the steps", "Ask for fewer, or take more steps.")
-    if (np.diff(at) <= 0).any():
-        refuse("a sampler that does not go from noise to image at every step", "one call of the network a step",
-               "Choose another scheduler, such as ddim.")  # fmt: skip
     if by == "steps":
         numbers = np.floor(np.arange(len(at)) * intervals / len(at)).astype(int)
     else:

@@ -99,13 +99,13 @@ def test_a_schedule_is_scored_with_other_samplers(
     row = {"label": "macs", "seed": 0, "budget": 0.6, "schedule": found["schedule"]}
     rows, results = tmp_path / "rows.jsonl", tmp_path / "results.jsonl"
     rows.write_text("".join(json.dumps({**row, **other}) + "\n" for other in ({}, {"label": "seconds"}, {"budget": 1})))
-    monkeypatch.setattr(schedule_transfer, "SAMPLERS", [("ddim", 3), ("dpm-solver++", 2)])
-    words = ["--schedules", rows, "--results", results, "--budget", 0.6, "--samples", 40]
+    samplers = ["ddim:3", "dpm-solver++:2"]
+    words = ["--schedules", rows, "--results", results, "--budget", 0.6, "--samples", 40, "--samplers", *samplers]
     monkeypatch.setattr("sys.argv", ["schedule_transfer.py", *map(str, words)])
     for _ in range(2):  # what is scored is not scored again
         schedule_transfer.main()
         kept = [json.loads(line) for line in results.read_text().splitlines()]
-        assert [(one["scheduler"], one["steps"]) for one in kept] == schedule_transfer.SAMPLERS
+        assert [f"{one['scheduler']}:{one['steps']}" for one in kept] == samplers
     assert all(one["quality"][name]["FD[digits-cnn]"] > 0 for one in kept for name in ("dense", "schedule"))
     assert len(schedule_transfer.table(results)) == 4
 
