@@ -77,14 +77,14 @@ def _of_all(seeds: set[int], rows: list[dict[str, Any]]) -> list[dict[str, Any]]
 
 def _costs(axes: Axes, rows: list[dict[str, Any]]) -> None:
     """Every schedule by its cost, the dense network's being 1, a line through budgets at which all seeds have it."""
+    seeds = len({row["seed"] for row in rows})
     for (name, shown), colour in zip(SHOWN.items(), COLOURS, strict=False):
         points: dict[float, Points] = {}
         for row in rows:
             if name in row["quality"]:
                 one = row["quality"][name]
                 points.setdefault(row["budget"], []).append((one["cost"], one["mean"]))
-        seeds = {row["seed"] for row in rows}
-        means = sorted(_mean(axes, some, colour) for some in points.values() if len(some) == len(seeds))
+        means = sorted(_mean(axes, some, colour) for some in points.values() if len(some) == seeds)
         if means:
             width = 2.2 if name == "schedule" else 1.2
             axes.plot(*zip(*means, strict=True), marker="o", markersize=5, color=colour, label=shown, linewidth=width)

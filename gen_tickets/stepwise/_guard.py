@@ -74,7 +74,7 @@ class Watch:
         """Check an average after so many steps, if it is time.
 
         Raises:
-            Stopped: its dense loss is too high, at as many checks in a row as patience is had with, or at the last.
+            Stopped: its dense loss is too high, at `patience` checks in a row or at the last.
         """
         if done not in self.ends:
             return
@@ -106,8 +106,10 @@ class Watch:
     def _last_good(self) -> int:
         """The number of the last check whose dense loss is nowhere too high, 0 for the start."""
         dense = self.found[:, 0]
-        known = dense[:, 0] != _NOT_YET
-        good = known if self.rise is None else known & (dense <= dense[0] * (1 + self.rise)).all(1)
+        good = dense[:, 0] != _NOT_YET
+        if self.rise is not None:
+            good &= (dense <= dense[0] * (1 + self.rise)).all(1)
+        good[0] = True
         return int(good.nonzero().max())
 
     def _reason(self, number: int, last: int) -> str:
