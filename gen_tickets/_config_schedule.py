@@ -47,6 +47,9 @@ class Schedule:
     looks: int = 5
     """Schedules that are sampled as a whole, of the front, of that without skipping, and of one choice everywhere,
     beside the usual mixes; from twice as many other noises, and the least drift counts."""
+    finalists: int = 6
+    """Schedules of least drift that are looked at again, from eight times as many noises, before one is chosen; 1
+    leaves that out."""
     refine: int = 0
     """Schedules that NSGA-II samples as a whole, from the front on; 0 leaves it out."""
     tune: int = 0

@@ -13,8 +13,8 @@ from gen_tickets.stepwise._nsga import load_optuna
 
 __all__ = ["check"]
 
-_LEAST = {"batch": 1, "threads": 1, "intervals": 1, "noises": 2, "looks": 1, "seeds": 1, "refine": 0, "tune": 0,
-          "joint": 0, "samples": FEWEST}  # fmt: skip
+_LEAST = {"batch": 1, "threads": 1, "intervals": 1, "noises": 2, "looks": 1, "finalists": 1, "seeds": 1, "refine": 0,
+          "tune": 0, "joint": 0, "samples": FEWEST}  # fmt: skip
 _RANGES: dict[str, Range] = {
     **{name: at_least(least) for name, least in _LEAST.items()},
     "lr": POSITIVE,

@@ -31,7 +31,7 @@ from gen_tickets.scheduled import Scheduled, log_snr
 from gen_tickets.stepwise.costs import cost_table, machine, measure, prepared
 from gen_tickets.stepwise.family import DENSE, Family
 from gen_tickets.stepwise.grid import grid
-from gen_tickets.stepwise.harms import LOOK, SWAP, Harms
+from gen_tickets.stepwise.harms import FINAL, LOOK, SWAP, Harms
 from gen_tickets.stepwise.tried import Tried
 
 __all__ = ["Bench"]
@@ -131,7 +131,7 @@ class Bench:
 
     def took(self) -> float:
         """Seconds of all searching in this stage so far, that for other budgets and spaces included."""
-        searching = tuple(f"{self.stage}/{what}-" for what in ("costs", SWAP, LOOK))
+        searching = tuple(f"{self.stage}/{what}-" for what in ("costs", SWAP, LOOK, FINAL))
         found = (self.store.done(key) or {} for key in self.store.finished() if key.startswith(searching))
         return float(sum(one.get("took", 0.0) for one in found))
 

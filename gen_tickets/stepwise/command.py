@@ -146,8 +146,7 @@ def _numbers(outcome: Outcome, before: Outcome) -> dict[str, Any]:
 
 
 def _damage(found: Found) -> dict[str, float]:
-    whole = found.looked[found.chosen.assignment]
-    return {"predicted": found.predicted, "joint": whole.damage, "drift": whole.drift}
+    return {"predicted": found.predicted, "joint": found.whole.damage, "drift": found.whole.drift}
 
 
 def _images(config: Schedule, found: Family) -> Images:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from common.scoped import threads
 from gen_tickets._reference import reference
@@ -27,11 +26,22 @@ from gen_tickets.stepwise.tried import folder_name
 if TYPE_CHECKING:
     from gen_tickets.stepwise.bench import Bench
 
-__all__ = ["Harms"]
+__all__ = ["FINAL", "LOOK", "SWAP", "Harms", "noises"]
 
-SWAP, LOOK = "damage", "look"  # first words of the keys of single swaps, and of whole schedules
+SWAP, LOOK, FINAL = "damage", "look", "final"  # first words of the keys: single swaps, first and second look
+_NOISES = {SWAP: (0, 1), LOOK: (1, 3), FINAL: (3, 11)}  # from and to, as multiples of those of a swap
 _REAL = 10_000  # training images, about, that damage in data is measured by
-_LOOKS = 2**31  # seed of the noise that is added in looks; tables have 0, and scores those from 1 on
+_ADDED = {SWAP: 0, LOOK: 2**31, FINAL: 2**31 + 1}  # seeds of the noise that is added; scores have those from 1 on
+
+
+def noises(what: str, count: int) -> int:
+    """How many single swaps or a look are sampled from, if a swap is from `count`.
+
+    >>> noises(LOOK, 128), noises(FINAL, 128)
+    (256, 1024)
+    """
+    begin, end = _NOISES[what]
+    return (end - begin) * count
 
 
 class Harms:
@@ -69,21 +79,25 @@ class Harms:
         with threads(bench.config.threads):
             return table(self._single, space, bench.names, done, tell)
 
-    def whole(self, assignment: Sequence[int]) -> Whole:
+    def whole(self, assignment: Sequence[int], look: str = LOOK) -> Whole:
         """What a schedule does that is sampled as a whole, or was in this run.
 
         It is sampled from other noises than single swaps are: a table chooses among so many schedules that the best
-        of them owes much to its noises.
+        of them owes much to its noises. So does the best of many looks, for which there is the second one.
+
+        Args:
+            assignment: a number in the bench's `names` for every interval.
+            look: `LOOK`, or `FINAL`, from more noises; see `noises`.
         """
         bench, space = self.bench, self._sampled
         which = bench.tried(assignment).key
-        known = bench.store.done(f"{bench.stage}/{LOOK}-{space}/{which}")
+        known = bench.store.done(f"{bench.stage}/{look}-{space}/{which}")
         if known is None:
             begin = time.perf_counter()
             with threads(bench.config.threads):
-                found = self._several.joint(assignment)
+                found = (self._several if look == LOOK else self._many).joint(assignment)
             kept = {one: asdict(whole) for one, whole in found.items()}
-            self._keep(LOOK, which, space, kept, time.perf_counter() - begin)
+            self._keep(look, which, space, kept, time.perf_counter() - begin)
             known = kept[space]
         return Whole(float(known["damage"]), float(known["drift"]))
 
@@ -95,20 +109,25 @@ class Harms:
     @cached_property
     def _single(self) -> Swaps:
         """What single swaps damage, on the search's own noise, that of seed 0."""
-        walks = self._walks(self.bench.family.network.noise(self.bench.config.noises, 0), 0)
+        walks = self._walks(SWAP)
         return Prior(walks) if self.space == "prior" else self._measured(walks)
 
     @cached_property
     def _several(self) -> Damage:
-        """What whole schedules damage, on twice as many noises that no table has seen."""
-        count = self.bench.config.noises
-        return self._measured(self._walks(self.bench.family.network.noise(3 * count, 0)[count:], _LOOKS))
+        """What whole schedules damage, on noises that no table has seen."""
+        return self._measured(self._walks(LOOK))
+
+    @cached_property
+    def _many(self) -> Damage:
+        """What the best of them damage, on noises that no look before has seen."""
+        return self._measured(self._walks(FINAL))
 
     @torch.no_grad()
-    def _walks(self, noise: Tensor, seed: int) -> Trajectories:
-        """Dense trajectories from noise; the seed is of what a stochastic scheduler adds."""
-        bench = self.bench
-        network, forms, batch = bench.family.network, bench.forms, bench.config.batch
+    def _walks(self, what: str) -> Trajectories:
+        """Dense trajectories from the noises of single swaps, or of a look."""
+        bench, (begin, end) = self.bench, _NOISES[what]
+        network, forms, batch, count = bench.family.network, bench.forms, bench.config.batch, bench.config.noises
+        noise, seed = network.noise(end * count, 0)[begin * count :], _ADDED[what]
         return Trajectories(network, forms, noise, bench.sampler, bench.grid, batch=batch, seed=seed, names=bench.names)
 
     def _measured(self, walks: Trajectories) -> Damage:

@@ -20,6 +20,7 @@ from gen_tickets._config_schedule import Schedule
 from gen_tickets._intervals import expanded
 from gen_tickets.schedule import StepSchedule
 from gen_tickets.stepwise.bench import Bench
+from gen_tickets.stepwise.harms import FINAL, LOOK, noises
 from gen_tickets.stepwise.pictures import bars, front_curve, heat_map, losses
 from gen_tickets.stepwise.search import Found
 from gen_tickets.stepwise.solve import Point, point
@@ -116,19 +117,20 @@ def _summary(config: Schedule, outcomes: Sequence[Outcome]) -> list[str]:
     last = outcomes[-1]
     found, about = last.found, last.bench.measured[1]
     unit = ", in pixels" if config.space == "prior" else ""
-    noises = f"means over {config.seeds} seeds of the noise with 95 % intervals" if config.seeds > 1 else "of one seed"
+    again = f", the best {len(found.finals)} again from {noises(FINAL, config.noises):,} more" if found.finals else ""
+    seeds = f"means over {config.seeds} seeds of the noise with 95 % intervals" if config.seeds > 1 else "of one seed"
     texts = [
         "Small to large has a ticket in the early, noisy steps and the dense network in the late ones; large to small "
         "is the other way round; fewer steps are the dense network's.",
         f"Damage is {_DAMAGE[config.space]}. Single swaps were measured from {config.noises} noises, and "
-        f"{len(found.looked)} whole schedules from {2 * config.noises} others{unit}. The "
+        f"{len(found.looked)} whole schedules from {noises(LOOK, config.noises)} others{unit}{again}. The "
         f"schedule has {number(found.chosen.damage)}, the sum of its single swaps is {number(found.predicted)}. It "
-        f"drifts least within the budget, {number(found.looked[found.chosen.assignment].drift)}: "
+        f"drifts least within the budget, {number(found.whole.drift)}: "
         f"{_DRIFT.get(config.space, 'the damage')}.",
         f"All measuring and training took {number(last.seconds)} s, that for other budgets and spaces of this run "
         f"included. "
         f"Costs: engine {about['engine']}, batch {about['batch']}, threads {about['threads']}, on {about['hardware']}.",
-        f"Scores are {noises}, {config.samples:,} images each.",
+        f"Scores are {seeds}, {config.samples:,} images each.",
     ]
     if len(outcomes) > 1:
         what = "every scheduled ticket on its own stretch" if config.tune else "the dense network and scheduled tickets"

@@ -1,4 +1,4 @@
-"""The search for a schedule: costs, damages, front, and a look at the best few as a whole."""
+"""The search for a schedule: costs, damages, front, and two looks at the best few as a whole."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from gen_tickets.stepwise._tables import ROUNDING
 from gen_tickets.stepwise.baselines import by_ticket
 from gen_tickets.stepwise.bench import Bench
 from gen_tickets.stepwise.damage import Whole
+from gen_tickets.stepwise.harms import FINAL
 from gen_tickets.stepwise.refine import Settings, refine
 from gen_tickets.stepwise.solve import Point, best, front, point
 
@@ -32,6 +33,7 @@ class Found:
         damage, costs: (K, M) of single swaps.
         front: the best schedules for all budgets, by the sum of damages.
         looked: schedules sampled as a whole, and what they do.
+        finals: those within the budget that were looked at again, and what they do from more noises.
         chosen: the one of least drift within the budget, with its joint damage.
         predicted: of the chosen one, the sum of damages.
     """
@@ -41,8 +43,14 @@ class Found:
     costs: np.ndarray
     front: list[Point]
     looked: Mapping[Assignment, Whole]
+    finals: Mapping[Assignment, Whole]
     chosen: Point
     predicted: float
+
+    @property
+    def whole(self) -> Whole:
+        """What the chosen one does, as it was looked at last."""
+        return (self.finals or self.looked)[self.chosen.assignment]
 
 
 def search(bench: Bench) -> Found:
@@ -59,16 +67,31 @@ def search(bench: Bench) -> Found:
     few = {one.assignment: bench.harms.whole(one.assignment) for one in _few(bench, points, damage)}
     if config.refine:
         few |= _refined(bench, points, damage, few)
-    most = config.budget + ROUNDING
-    inside = [one for one in few if point(one, damage, costs).cost <= most]
-    chosen = min(inside, key=lambda one: (few[one].drift, one))
+    inside = {one: did for one, did in few.items() if point(one, damage, costs).cost <= config.budget + ROUNDING}
+    finals = _finals(bench, inside)
+    last = finals or inside
+    chosen = _drifting(last)[0]
     predicted = point(chosen, damage, costs)
     bench.console.line(
         f"{bench.stage}: {len(points)} schedules in the front; for {config.budget:.0%}: {bench.tried(chosen)}; drift "
-        f"{few[chosen].drift:.4g}, damage {few[chosen].damage:.4g}, {predicted.damage:.4g} by single swaps"
+        f"{last[chosen].drift:.4g}, damage {last[chosen].damage:.4g}, {predicted.damage:.4g} by single swaps"
     )
-    whole = Point(chosen, predicted.cost, few[chosen].damage)
-    return Found(bench.names, damage, costs, points, few, whole, predicted.damage)
+    whole = Point(chosen, predicted.cost, last[chosen].damage)
+    return Found(bench.names, damage, costs, points, few, finals, whole, predicted.damage)
+
+
+def _finals(bench: Bench, inside: Mapping[Assignment, Whole]) -> dict[Assignment, Whole]:
+    """A second look at those that drift least in the first; nothing where one is left.
+
+    Few noises do not tell the best apart, and the best of many owes much to its noises.
+    """
+    few = _drifting(inside)[: bench.config.finalists]
+    return {one: bench.harms.whole(one, FINAL) for one in few} if len(few) > 1 else {}
+
+
+def _drifting(every: Mapping[Assignment, Whole]) -> list[Assignment]:
+    """The one of least drift first."""
+    return sorted(every, key=lambda one: (every[one].drift, one))
 
 
 def _rising(bench: Bench) -> Literal["rising"] | None:

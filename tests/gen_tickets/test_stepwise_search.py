@@ -15,9 +15,10 @@ from gen_tickets._intervals import expanded
 from gen_tickets.draw import Sampler
 from gen_tickets.networks import Network
 from gen_tickets.schedule import ScheduleError
+from gen_tickets.stepwise import harms
 from gen_tickets.stepwise.bench import Bench
 from gen_tickets.stepwise.damage import Whole
-from gen_tickets.stepwise.harms import Harms
+from gen_tickets.stepwise.harms import FINAL, LOOK, SWAP, Harms, noises
 from gen_tickets.stepwise.search import search
 
 NAMES = ["dense", "small", "dense/2", "small/2", "skip"]
@@ -26,8 +27,8 @@ DAMAGE = np.array([[0.0, 1.0, 2.0, 3.0, np.inf]] + [[0.0, 1.0, 2.0, 3.0, 2.5]] *
 EVEN = (2, 2, 2, 2)
 
 
-def added(chosen: tuple[int, ...]) -> Whole:
-    """As single swaps say."""
+def added(chosen: tuple[int, ...], look: str = LOOK) -> Whole:
+    """As single swaps say, in every look."""
     harm = float(DAMAGE[range(4), chosen].sum())
     return Whole(harm, harm)
 
@@ -47,7 +48,7 @@ def bench(costs: np.ndarray = COSTS, joint: Any = added, names: list[str] = NAME
 def test_drift_decides_and_one_choice_everywhere_is_looked_at() -> None:
     """Rests at an even pace: of great damage, swap by swap and as a whole, and of no drift."""
 
-    def joint(chosen: tuple[int, ...]) -> Whole:
+    def joint(chosen: tuple[int, ...], look: str = LOOK) -> Whole:
         return Whole(9.0, 0.1) if chosen == EVEN else added(chosen)
 
     found = search(bench(joint=joint, budget=0.5))
@@ -63,7 +64,7 @@ def test_drift_decides_and_one_choice_everywhere_is_looked_at() -> None:
 def test_what_anybody_would_try_is_looked_at() -> None:
     """Dense and small in turn, which the front passes over as no better than one after the other."""
     turn = (1, 0, 1, 0)
-    found = search(bench(joint=lambda one: Whole(9.0, 0.1) if one == turn else added(one), budget=0.75))
+    found = search(bench(joint=lambda one, *_: Whole(9.0, 0.1) if one == turn else added(one), budget=0.75))
     assert found.chosen.assignment == turn
     assert turn not in [one.assignment for one in found.front]
 
@@ -91,22 +92,46 @@ def test_densities_never_fall_where_they_may_not() -> None:
     assert all(list(one) == sorted(one, reverse=True) for one in found.looked)
 
 
-def test_whole_schedules_are_looked_at_from_noises_of_their_own() -> None:
+@pytest.mark.parametrize("finalists", [1, 2, 3, 99])
+def test_the_best_are_looked_at_again(finalists: int) -> None:
+    """The first look has them in one order, the second in the other one."""
+    asked: list[tuple[int, ...]] = []
+
+    def joint(chosen: tuple[int, ...], look: str = LOOK) -> Whole:
+        harm = added(chosen).drift
+        asked.extend([chosen] * (look == FINAL))
+        return Whole(-harm, -harm) if look == FINAL else Whole(harm, harm)
+
+    found = search(bench(joint=joint, budget=0.5, finalists=finalists))
+    inside = {one: did for one, did in found.looked.items() if COSTS[range(4), one].sum() <= 4}
+    ranked = sorted(inside, key=lambda one: (inside[one].drift, one))
+    again = ranked[:finalists] if finalists > 1 else []
+    assert asked == list(found.finals) == again
+    if not again:
+        assert (found.chosen.assignment, found.whole) == (ranked[0], inside[ranked[0]])
+        return
+    assert inside[found.chosen.assignment].drift == max(inside[one].drift for one in again)
+    assert found.whole.drift == -inside[found.chosen.assignment].drift
+    assert found.chosen.damage == found.whole.damage
+
+
+def test_whole_schedules_are_looked_at_from_noises_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     network = Network("ddpm", "tiny", (1, 8, 8))
     asked: list[tuple[torch.Tensor, int]] = []
     config = Schedule(["run"], noises=5)
-    fake = SimpleNamespace(
-        bench=SimpleNamespace(config=config, family=SimpleNamespace(network=network)), space=config.space,
-        _walks=lambda noise, seed: asked.append((noise, seed)), _measured=lambda _: None,
-    )  # fmt: skip
-    for measured in (Harms._single, Harms._several):
-        measured.func(cast(Harms, fake))
-    (swaps, first), (looks, second) = asked
-    assert (len(swaps), len(looks)) == (5, 10)
-    every = torch.cat([swaps, looks, network.noise(20, config.first_seed)])
-    assert len(every.flatten(1).unique(dim=0)) == 35
-    assert first != second  # of what a stochastic scheduler adds
-    assert second not in range(config.first_seed, config.first_seed + 1000)
+    monkeypatch.setattr(harms, "Trajectories", lambda *given, seed, **_: asked.append((given[2], seed)))
+    fake = Harms(cast(Bench, SimpleNamespace(
+        config=config, family=SimpleNamespace(network=network), forms={}, sampler=None, grid=None, names=NAMES
+    )))  # fmt: skip
+    monkeypatch.setattr(fake, "_measured", lambda _: None)
+    for measured in ("_single", "_several", "_many"):
+        getattr(fake, measured)
+    assert [len(drawn) for drawn, _ in asked] == [5, 10, 40] == [noises(what, 5) for what in (SWAP, LOOK, FINAL)]
+    every = torch.cat([*(drawn for drawn, _ in asked), network.noise(20, config.first_seed)])
+    assert len(every.flatten(1).unique(dim=0)) == 75
+    added_by = {seed for _, seed in asked}  # of what a stochastic scheduler adds
+    assert len(added_by) == 3
+    assert not added_by & set(range(config.first_seed, config.first_seed + 1000))
 
 
 @pytest.mark.parametrize(("calls", "at"), [(6, [0, 1, 2, 3, 4, 5]), (4, [0, 1, 3, 4]), (3, [0, 2, 4]), (1, [0])])
