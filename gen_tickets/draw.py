@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ SCHEDULERS: Mapping[str, str] = {
 }
 """Name to the scheduler of diffusers; with the 1000 training steps and linear betas of DDPM, or as a model says."""
 
+_STEP = ("noise predicted", "timestep", "images")  # all that a scheduler's step may need
 _LEVELS = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule")
 
 
@@ -56,7 +58,8 @@ class Sampler:
         """A scheduler of diffusers at its steps, with the noise levels of a config, or of DDPM without one.
 
         Raises:
-            UsageError: diffusers has no such class, it does not sample from these noise levels, or has fewer steps.
+            UsageError: diffusers has no such class, it does not sample from these noise levels, its steps need
+                more than images and noise, or it has fewer steps.
         """
         import diffusers
 
@@ -72,8 +75,11 @@ class Sampler:
                 raise UsageError(f"--steps {self.steps} of {self.scheduler}: expected at most its {most} timesteps")
             made.set_timesteps(self.steps)
             own = torch.as_tensor(made.alphas_cumprod).float()
-        except (AttributeError, ImportError, TypeError, ValueError) as error:
-            why = " ".join(str(error).split())
+            signature(made.step).bind(*_STEP)
+            if made.timesteps[0] < made.timesteps[-1]:
+                raise ValueError("its steps are from images to noise")
+        except (AttributeError, ImportError, LookupError, TypeError, ValueError) as error:
+            why = repr(error) if isinstance(error, LookupError) else " ".join(str(error).split())
             raise UsageError(f"--scheduler {self.scheduler}: {why}; expected one that samples, such as ddim") from None
         learnt = trained.alphas_cumprod
         if own.shape != learnt.shape or not torch.allclose(own, learnt, rtol=0, atol=1e-4):

@@ -1,4 +1,4 @@
-"""What a step schedule does not take: samplers of other noise levels, of several calls a step, and other images."""
+"""What a step schedule does not take: samplers of other levels or needs, of several calls a step, and other images."""
 
 from __future__ import annotations
 
@@ -41,9 +41,11 @@ def test_samplers_get_the_noise_levels_that_the_network_learnt(scheduler: str) -
         ("CogVideoXDDIMScheduler", "found other noise levels than those that the network learnt; expected the same"),
         ("FlowMatchEulerDiscreteScheduler", "expected one that samples, such as ddim"),
         ("AmusedScheduler", "mask_token_id.*expected one that samples, such as ddim"),
+        ("RePaintScheduler", "original_image.*expected one that samples, such as ddim"),
+        ("DDIMInverseScheduler", "its steps are from images to noise; expected one that samples"),
     ],
 )
-def test_samplers_of_other_noise_levels_are_refused(scheduler: str, message: str) -> None:
+def test_samplers_that_do_not_draw_from_the_learnt_noise_levels_are_refused(scheduler: str, message: str) -> None:
     with pytest.raises(UsageError, match=f"--scheduler {scheduler}: .*{message}"):
         Sampler(scheduler, 4).solver()
 
