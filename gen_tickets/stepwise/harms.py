@@ -127,8 +127,11 @@ class Harms:
         """Dense trajectories from the noises of single swaps, or of a look."""
         bench, (begin, end) = self.bench, _NOISES[what]
         network, forms, batch, count = bench.family.network, bench.forms, bench.config.batch, bench.config.noises
-        noise, seed = network.noise(end * count, 0)[begin * count :], _ADDED[what]
-        return Trajectories(network, forms, noise, bench.sampler, bench.grid, batch=batch, seed=seed, names=bench.names)
+        noise = network.noise(end * count, 0)[begin * count :]
+        return Trajectories(
+            network, forms, noise, bench.sampler, bench.grid, batch=batch, seed=_ADDED[what], names=bench.names,
+            states=what != FINAL,
+        )  # fmt: skip
 
     def _measured(self, walks: Trajectories) -> Damage:
         """Damage in the space of the settings, and in those that need no other samples and no other features."""

@@ -42,7 +42,7 @@ class Trajectories:
     """Samplings by the dense network from fixed noises, off which samplings by others branch.
 
     Batches, labels and added noise are those of `gen_tickets.draw.draw`, and so are the images of the dense network and
-    of a whole schedule. Memory: K states of all images, each with the last predictions of the solver.
+    of a whole schedule. Memory: K states of all images, each with the last predictions of the solver, or one.
 
     Args:
         network: what the models are.
@@ -53,6 +53,7 @@ class Trajectories:
         batch: images at once.
         seed: of the noise that a stochastic scheduler adds.
         names: the choices of an interval, see below; the models and `skip` if not given.
+        states: whether all K are kept; of one, samplings by others begin with the noise, and take as long as any.
 
     Attributes:
         names: the choices of an interval: models, the first one the dense network, models at every n-th step, as in
@@ -84,13 +85,14 @@ class Trajectories:
         batch: int = 64,
         seed: int = 0,
         names: Sequence[str] | None = None,
+        states: bool = True,
     ) -> None:
         if not len(noise):
             refuse("no noise", "that of one image at least", "Draw some with Network.noise.")
         self.grid, self.names = grid, [*models, SKIP] if names is None else list(names)
         self._who: dict[str, nn.Module | None] = {**models, SKIP: None}
         self.models = [self._who[paced(name)[0]] for name in self.names]
-        self._finish = finisher(network)
+        self._finish, self._states = finisher(network), states
         self._walks: list[list[Walk]] = []
         self._before: list[list[Tensor | None]] = []
         self._kept: tuple[int, list[list[Said]]] | None = None
@@ -162,9 +164,11 @@ class Trajectories:
         It is asked once: the last interval is kept.
 
         Raises:
-            ScheduleError: there is no such interval.
+            ScheduleError: there is no such interval, or its state was not kept.
         """
         self._check(interval)
+        if interval and not self._states:
+            refuse(f"no state at the start of interval {interval}", "that of every interval", "Keep states.")
         if self._kept is None or self._kept[0] != interval:
             ear, found = _Ear(self.models[0]), []
             for walks, before in zip(self._walks, self._before, strict=True):
@@ -178,8 +182,9 @@ class Trajectories:
         """Take all steps of a batch, keep what others need to branch off, and return where it ends."""
         ear, walks, before = _Ear(self.models[0]), list[Walk](), list[Tensor | None]()
         for count in self.grid.counts:
-            walks.append(walk.branch())
-            before.append(ear.noise)
+            if self._states or not walks:
+                walks.append(walk.branch())
+                before.append(ear.noise)
             for _ in range(count):
                 walk.step(ear)
         self._walks.append(walks)
@@ -193,10 +198,11 @@ class Trajectories:
             return self.dense
         if first == 0 and who[0] is None:
             refuse("skip at the beginning", "a network", "There is no earlier prediction to go on with; choose one.")
-        found = []
+        found, kept = [], first if self._states else 0
+        again = [self.models[0]] * sum(self.grid.counts[kept:first])
         for walks in self._walks:
-            walk = walks[first].branch()
-            for model in who:
+            walk = walks[kept].branch()
+            for model in [*again, *who]:
                 walk.step(model)
             found.append(self._finish(walk.images))
         return torch.cat(found)

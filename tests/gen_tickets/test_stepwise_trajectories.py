@@ -107,6 +107,19 @@ PACED = ["dense", "middle", "small", "dense/2", "small/3", "skip"]
 
 
 @pytest.mark.parametrize("scheduler", SOLVERS)
+def test_with_one_state_kept_the_images_are_the_same(scheduler: str) -> None:
+    models, sampler = networks(), Sampler(scheduler, 6)
+    every, one = (made(models, sampler, seed=4, batch=2, states=states) for states in (True, False))
+    assert [len(walks) for walks in every._walks + one._walks] == [3, 3, 1, 1]
+    assert torch.equal(one.dense, every.dense)
+    for choices in product(range(3), repeat=3):
+        assert torch.equal(one.assigned(choices), every.assigned(choices))
+    assert torch.equal(one.swap(2, models["small"]), every.swap(2, models["small"]))
+    with pytest.raises(ScheduleError, match="no state at the start of interval 1"):
+        one.said(1)
+
+
+@pytest.mark.parametrize("scheduler", SOLVERS)
 def test_networks_at_every_second_step_are_whole_samplings_too(scheduler: str) -> None:
     """Intervals of odd length, so that some begin at a rest."""
     models, sampler = networks(), Sampler(scheduler, 13)
