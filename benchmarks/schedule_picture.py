@@ -17,7 +17,7 @@ SHOWN = {
     "small-to-large": "small to large",
     "large-to-small": "large to small",
     "interleaved": "interleaved",
-    "uniform": "one ticket everywhere",
+    "uniform": "one network everywhere",
 }
 _UNITS = {"seconds": "time", "macs": "multiply-adds"}
 
@@ -91,13 +91,20 @@ def _costs(axes: Axes, rows: list[dict[str, Any]]) -> None:
 
 
 def _times(axes: Axes, rows: list[dict[str, Any]]) -> None:
-    """The schedules found by their measured times, the best dense float32's being 1, named by what was searched."""
-    points: dict[str, Points] = {}
-    for row in rows:
+    """The schedules found by their measured times, the best dense float32's being 1, named by what was searched.
+
+    Budgets of which the same was found share a point.
+    """
+    points: dict[tuple[str, float], Points] = {}
+    for row in sorted(rows, key=lambda row: row["seed"]):
         one = (1 / row["measured_speedup"], row["quality"]["schedule"]["mean"])
-        points.setdefault(f"{row['budget']:.0%} of {_UNITS[row['settings']['cost']]}", []).append(one)
-    for place, (name, some) in enumerate(sorted(points.items())):
-        x, y = _mean(axes, some, COLOURS[0])
+        points.setdefault((_UNITS[row["settings"]["cost"]], row["budget"]), []).append(one)
+    budgets: dict[tuple[str, tuple[tuple[float, float], ...]], list[str]] = {}
+    for (unit, budget), some in sorted(points.items()):
+        budgets.setdefault((unit, tuple(some)), []).append(f"{budget:.0%}")
+    for place, ((unit, same), found) in enumerate(budgets.items()):
+        name = f"{', '.join(found)} of {unit}"
+        x, y = _mean(axes, list(same), COLOURS[0])
         axes.plot([x], [y], marker="os^Dv"[place % 5], markersize=7, color=COLOURS[0], label=name, linestyle="none")
     axes.legend(title="found for", frameon=False, fontsize=8, title_fontsize=8, loc="upper center")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast
@@ -146,6 +147,10 @@ def test_the_picture_of_schedules_leaves_out_budgets_that_a_seed_lacks() -> None
         for seed, budget in ((0, 0.5), (1, 0.5), (0, 0.2))
     ]
     assert picture(rows, rows) == picture(rows[:2], rows[:2]) != picture(rows[:1], rows[:1])
+    other = [rows[2], {**rows[2], "seed": 1}]
+    same = [{**row, "budget": budget} for row in rows[:2] for budget in (1.0, 0.75)]  # found again, so drawn once
+    names = re.findall(r"<!-- (.* of multiply-adds) -->", picture(rows, [*rows[:2], *same, *other]))
+    assert names == ["20% of multiply-adds", "50%, 75%, 100% of multiply-adds"]
     for row in rows[:2]:  # what no budget pays for is not there
         del row["quality"]["uniform"]
     assert SHOWN["uniform"] not in picture(rows, rows)
