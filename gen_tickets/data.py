@@ -83,6 +83,12 @@ class Images:
                 digest.update(tensor.contiguous().numpy().data)
         return digest.hexdigest()
 
+    def other_than(self, sha256: str | None) -> str:
+        """In words, that they are not those of a hash; nothing where they are, or the hash is not known."""
+        if sha256 is None or sha256 == self.sha256:
+            return ""
+        return f"{self.name}: found images of sha256 {self.sha256[:12]}...; expected {sha256[:12]}..."
+
 
 def canonical(name: str) -> str:
     """A data set as a run folder names it: a known name in lower case, anything else by its absolute path.

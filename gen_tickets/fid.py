@@ -120,11 +120,8 @@ def _images(config: Fid, ticket: Ticket, network: Network) -> Images:
             f"{images.name}: found images of shape {images.shape}; expected {network.image}, as the ticket makes them. "
             "Name the data that it was found on by --dataset."
         )
-    if images.sha256 != searched.get("data", images.sha256) and config.dataset == searched.get("dataset"):
-        raise ValueError(
-            f"{images.name}: found images of sha256 {images.sha256[:12]}...; expected {searched['data'][:12]}..., on "
-            "which the ticket was found. Restore them, or name others by --dataset."
-        )
+    if config.dataset == searched.get("dataset") and (wrong := images.other_than(searched.get("data"))):
+        raise ValueError(f"{wrong}, on which the ticket was found. Restore them, or name others by --dataset.")
     return images
 
 

@@ -154,9 +154,8 @@ def _images(config: Schedule, found: Family) -> Images:
         raise UsageError("these tickets do not say which images they learnt from; find them with gen-tickets find")
     root = config.data_root or found.find.get("data_root")
     images = data.load(str(found.find["dataset"]), root, size=found.find.get("image_size"))
-    if images.sha256 != found.find.get("data", images.sha256):
-        raise UsageError(f"{images.name}: found images of sha256 {images.sha256[:12]}...; expected "
-                         f"{found.find['data'][:12]}..., which the tickets learnt from. Restore them.")  # fmt: skip
+    if wrong := images.other_than(found.find.get("data")):
+        raise UsageError(f"{wrong}, which the tickets learnt from. Restore them.")
     return images
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from gen_tickets.stepwise.curves import Curve, numbers
 from gen_tickets.stepwise.family import DENSE, Family, family
 from gen_tickets.stepwise.joint import Joining, joint
 from gen_tickets.stepwise.search import Found
+from gen_tickets.stepwise.tried import short
 from gen_tickets.stepwise.tune import Tuning, tune
 
 __all__ = ["Curves", "trainable", "trained"]
@@ -66,7 +66,7 @@ def _tuned(bench: Bench, names: Sequence[str], task: Denoising, curve: Curve) ->
         if name in (DENSE, SKIP):
             continue
         where = [other == name for other in names]
-        key = f"tune-{_how(config)}-{name}/{_short(''.join(str(int(own)) for own in where))}"
+        key = f"tune-{_how(config)}-{name}/{short(''.join(str(int(own)) for own in where))}"
 
         def train(name: str = name, where: Sequence[bool] = where, key: str = key) -> dict[str, Any]:
             ticket, dense = Ticket.load(bench.family.members[name].folder), bench.family.models[DENSE]
@@ -87,7 +87,7 @@ def _joint(bench: Bench, names: Sequence[str], task: Denoising, curve: Curve) ->
     """Dense network and scheduled tickets, with shared weights."""
     config, used = bench.config, [name for name in dict.fromkeys(names) if name not in (DENSE, SKIP)]
     order = [*bench.family.names, SKIP]
-    key = f"train-{_how(config)}/{_short('-'.join(str(order.index(one)) for one in names))}"
+    key = f"train-{_how(config)}/{short('-'.join(str(order.index(one)) for one in names))}"
 
     def train() -> dict[str, Any]:
         how = Joining(config.joint, _settings(config), every=max(1, config.joint // _CHECKS))
@@ -125,11 +125,6 @@ def _settings(config: Schedule) -> Settings:
 def _how(config: Schedule) -> str:
     """What decides a training beside the schedule, as a part of a key."""
     return f"{config.tune or config.joint}-{config.lr:g}"
-
-
-def _short(schedule: str) -> str:
-    """Who does which intervals, as a folder's name."""
-    return schedule if len(schedule) <= 100 else hashlib.sha256(schedule.encode()).hexdigest()[:16]
 
 
 def _checkpoints(bench: Bench, key: str) -> Checkpoints:

@@ -10,7 +10,7 @@ from common.runs.words import plural
 from gen_tickets._intervals import expanded
 from gen_tickets.draw import Sampler
 
-__all__ = ["Tried", "folder_name"]
+__all__ = ["Tried", "folder_name", "short"]
 
 _MANY = 10  # stretches that a line can tell one by one
 
@@ -33,7 +33,7 @@ class Tried:
     def key(self) -> str:
         """As a part of a key in a run: a folder's name, so of no more than a hundred letters."""
         whole = "_".join(f"{count}x{folder_name(name)}" for name, count in self.runs)
-        return whole if len(whole) <= 100 else f"{whole[:80]}_{hashlib.sha256(whole.encode()).hexdigest()[:16]}"
+        return short(whole)
 
     def __str__(self) -> str:
         """Stretch by stretch; of more than ten, who is called how often, and how many steps are skipped.
@@ -46,6 +46,15 @@ class Tried:
         counts = Counter(expanded(self.runs))
         told = [f"{plural(count, 'step')} of {name}" for name, count in counts.items()]
         return ", ".join([*told, f"in {len(self.runs)} stretches"])
+
+
+def short(key: str) -> str:
+    """A key as a folder's name, of no more than a hundred letters.
+
+    >>> short("50xdense"), len(short("1xdense_1xskip_" * 25))
+    ('50xdense', 97)
+    """
+    return key if len(key) <= 100 else f"{key[:80]}_{hashlib.sha256(key.encode()).hexdigest()[:16]}"
 
 
 def folder_name(label: str) -> str:
