@@ -175,3 +175,4 @@ def test_a_teacher_of_the_same_shape_is_no_copy() -> None:
     model, teacher = pair(), pair()
     with masked(model, MASKS):
         train(teacher, sgd(teacher))
+        assert not torch.equal(teacher[0].weight, pair()[0].weight)

@@ -117,11 +117,11 @@ def test_edge_weights_are_not_dropped_without_a_word(graph: Graph, tmp_path: Pat
     weights = np.ones(graph.edge_index.size(1))
     path = write(graph, tmp_path / "mine.npz", edge_weight=weights)
     with pytest.warns(UserWarning, match=r"mine\.npz: edge_weight is not used; every edge starts with weight 1"):
-        from_npz(path)
+        assert from_npz(path).sha256 == graph.sha256
     data = Data(x=graph.x, edge_index=graph.edge_index, y=graph.y, edge_weight=torch.from_numpy(weights))
     data.train_mask, data.val_mask, data.test_mask = graph.train, graph.val, graph.test
     with pytest.warns(UserWarning, match="data: edge_weight is not used"):
-        from_pyg(data)
+        assert from_pyg(data).sha256 == graph.sha256
 
 
 def test_pyg_data_is_checked_by_its_own_names(graph: Graph) -> None:
